@@ -1,0 +1,212 @@
+"""
+Events: what WeCom tells (doc 92130, 96361), and what a person's command finds.
+
+Only the kinds in ``Work`` travel on the queue; :func:`lanes_of` says where. All others are answered and counted by the
+ingress.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from hashlib import sha256
+
+from shared.domain.ids import CorpId, EventId, ExternalUserId, StaffUserId
+
+
+class Lane(StrEnum):
+    """
+    The queue's lanes, most urgent first.
+
+    ``FAST`` carries welcomes and nothing else: whatever is taken from it has 20 seconds. ``LIVE`` carries new customers,
+    ``BULK`` what a person or a schedule asked for: backfill, reconcile, replay.
+    """
+
+    FAST = "fast"
+    LIVE = "live"
+    BULK = "bulk"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CustomerAdded:
+    """``add_external_contact``: a customer and a member became contacts. ``created_at`` in Unix seconds."""
+
+    corp: CorpId
+    staff: StaffUserId
+    customer: ExternalUserId
+    created_at: int
+    state: str = ""
+    welcome_code: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CustomerHalfAdded:
+    """``add_half_external_contact``: the customer added the member, who has yet to accept; may carry the only state seen."""
+
+    corp: CorpId
+    staff: StaffUserId
+    customer: ExternalUserId
+    created_at: int
+    state: str = ""
+    welcome_code: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RelationFound:
+    """A relation that a backfill, a reconciliation or a replay wants looked at; ``created_at`` is the relation's own."""
+
+    corp: CorpId
+    staff: StaffUserId
+    customer: ExternalUserId
+    created_at: int
+    state: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CustomerEdited:
+    """``edit_external_contact``: somebody edited the remark or the tags in a client; it does not say what."""
+
+    corp: CorpId
+    staff: StaffUserId
+    customer: ExternalUserId
+    created_at: int
+    state: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CustomerRemoved:
+    """``del_external_contact``: the member removed the customer. ``source`` may be ``DELETE_BY_TRANSFER``."""
+
+    corp: CorpId
+    staff: StaffUserId
+    customer: ExternalUserId
+    created_at: int
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StaffRemoved:
+    """``del_follow_user``: the customer removed the member; no API tells it."""
+
+    corp: CorpId
+    staff: StaffUserId
+    customer: ExternalUserId
+    created_at: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransferFailed:
+    """``transfer_fail``: a customer refused to be handed to ``staff``."""
+
+    corp: CorpId
+    staff: StaffUserId
+    customer: ExternalUserId
+    created_at: int
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatArchiveApproved:
+    """``msg_audit_approved`` (doc 92005): shares its ``Event`` with customer contact."""
+
+    corp: CorpId
+    staff: StaffUserId
+    customer: ExternalUserId
+    created_at: int
+    welcome_code: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupChatChanged:
+    """``change_external_chat``: ``change`` is create, update or dismiss; ``detail`` WeCom's UpdateDetail."""
+
+    corp: CorpId
+    chat_id: str
+    change: str
+    created_at: int
+    detail: str = ""
+    join_scene: str = ""
+    quit_scene: str = ""
+    member_change_count: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TagChanged:
+    """``change_external_tag``: ``change`` is create, update, delete or shuffle; ``tag_type`` tag or tag_group."""
+
+    corp: CorpId
+    tag_id: str
+    change: str
+    created_at: int
+    tag_type: str = ""
+    strategy_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AcquisitionChanged:
+    """``customer_acquisition`` (获客助手, doc 97299): ``change`` is WeCom's ChangeType."""
+
+    corp: CorpId
+    change: str
+    created_at: int
+    link_id: str = ""
+    state: str = ""
+    staff: StaffUserId = StaffUserId("")
+    customer: ExternalUserId = ExternalUserId("")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnknownEvent:
+    """Anything else: accepted and counted, since WeCom adds kinds over time."""
+
+    corp: CorpId
+    event: str
+    change: str
+    created_at: int
+
+
+Work = CustomerAdded | CustomerHalfAdded | RelationFound
+"""What a queue carries."""
+
+Event = (
+    CustomerAdded
+    | CustomerHalfAdded
+    | CustomerEdited
+    | CustomerRemoved
+    | StaffRemoved
+    | TransferFailed
+    | ChatArchiveApproved
+    | GroupChatChanged
+    | TagChanged
+    | AcquisitionChanged
+    | UnknownEvent
+)
+"""What a callback may say."""
+
+
+def event_id(work: Work) -> EventId:
+    """
+    Return the identity of *work*: 32 hex digits, the same for every copy WeCom sends, different for different events.
+
+    Hashes the inner fields. WeCom's own advice, FromUserName + CreateTime, merges customers added in one second.
+    """
+    welcome_code = "" if isinstance(work, RelationFound) else work.welcome_code
+    fields = (
+        type(work).__name__,
+        work.corp,
+        work.staff,
+        work.customer,
+        str(work.created_at),
+        work.state,
+        welcome_code,
+    )
+    return EventId(sha256("\0".join(fields).encode()).hexdigest()[:32])
+
+
+def lanes_of(event: Event | RelationFound) -> tuple[Lane, ...]:
+    """Return the lanes *event* goes to; none when nobody handles it. With two, both must be durable before a 200."""
+    match event:
+        case CustomerAdded() | CustomerHalfAdded():
+            return (Lane.FAST, Lane.LIVE) if event.welcome_code else (Lane.LIVE,)
+        case RelationFound():
+            return (Lane.BULK,)
+        case _:
+            return ()

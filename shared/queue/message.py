@@ -1,0 +1,97 @@
+"""
+The message a queue carries: its wire form, version 1, and the notes about past attempts that travel beside it.
+
+The body holds personal data and is never logged or put in a header; the notes hold none.
+"""
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Final
+
+import orjson
+
+from shared.domain.errors import PoisonMessage
+from shared.domain.events import CustomerAdded, CustomerHalfAdded, RelationFound, Work, event_id
+from shared.domain.ids import EventId
+
+VERSION: Final = 1
+
+_KINDS: Final[dict[str, type[CustomerAdded] | type[CustomerHalfAdded] | type[RelationFound]]] = {
+    "customer_added": CustomerAdded,
+    "customer_half_added": CustomerHalfAdded,
+    "relation_found": RelationFound,
+}
+_NAMES: Final = {kind: name for name, kind in _KINDS.items()}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """What the last attempt failed with. ``reason`` is a constant or an error's meaning, free of personal data."""
+
+    reason: str
+    endpoint: str = ""
+    errcode: int | None = None
+    hint: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """
+    One piece of work on the queue.
+
+    Attributes:
+        event_id: The same for all copies of one event.
+        body: The encoded work; see :func:`encode` and :func:`decode`.
+        first_seen: Unix seconds when it was accepted.
+        attempts: Attempts that were made and counted.
+        failure: What the last one failed with.
+    """
+
+    event_id: EventId
+    body: bytes
+    first_seen: float
+    attempts: int = 0
+    failure: Failure | None = None
+
+    def after(self, failure: Failure, *, counted: bool) -> "Message":
+        """Return the message as it goes on after a failed attempt."""
+        return replace(self, attempts=self.attempts + counted, failure=failure)
+
+
+def message_for(work: Work, *, now: float) -> Message:
+    """Return a fresh message for *work*, accepted at *now* (Unix seconds)."""
+    return Message(event_id=event_id(work), body=encode(work), first_seen=now)
+
+
+def encode(work: Work) -> bytes:
+    """Return the wire form of *work*: JSON with its version and kind."""
+    return orjson.dumps({"v": VERSION, "kind": _NAMES[type(work)], **asdict(work)})
+
+
+def decode(body: bytes) -> Work:
+    """
+    Return the work in *body*.
+
+    Unknown fields are ignored, so that an older worker reads a newer ingress.
+
+    Raises:
+        PoisonMessage: It is not JSON, of an unknown version or kind, or a field is missing or of the wrong type.
+    """
+    try:
+        fields: Any = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise PoisonMessage("body is not JSON") from error
+    if not isinstance(fields, dict):
+        raise PoisonMessage("body is not a JSON object")
+    if fields.get("v") != VERSION:
+        raise PoisonMessage(f"message version is not {VERSION}")
+    kind = _KINDS.get(fields.get("kind", ""))
+    if kind is None:
+        raise PoisonMessage("unknown kind of work")
+    known = {name: fields[name] for name in kind.__slots__ if name in fields}
+    for name, value in known.items():
+        if not isinstance(value, int if name == "created_at" else str) or isinstance(value, bool):
+            raise PoisonMessage(f"field {name} has the wrong type")
+    try:
+        return kind(**known)
+    except TypeError as error:
+        raise PoisonMessage("a required field is missing") from error

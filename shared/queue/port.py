@@ -1,0 +1,134 @@
+"""
+The queue port: what ingress, workers and commands may ask of a queue, and what they may rely on.
+
+Delivery is at least once. A message is durable when ``publish`` returns; an unsettled delivery comes again when its
+consumer dies. No order is promised.
+"""
+
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from shared.domain.events import Lane
+from shared.queue.message import Failure, Message
+
+RETRY_DELAYS: tuple[int, ...] = (1, 3, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600)
+"""Every delay a queue offers for a retry, in seconds: one tier each. Part of the topology: add, never change."""
+
+DELIVERY_LIMIT = 20
+"""Deliveries without a settlement after which a message is suspected of killing its workers."""
+
+
+class Delivery(Protocol):
+    """One message, taken and not yet settled. Exactly one of the four settlements ends it; each is durable on return."""
+
+    @property
+    def message(self) -> Message:
+        """The message."""
+        ...
+
+    @property
+    def lane(self) -> Lane:
+        """The lane it was taken from."""
+        ...
+
+    async def ack(self) -> None:
+        """Settle it as done."""
+        ...
+
+    async def retry(self, message: Message, delay: int) -> None:
+        """Replace it by *message* in its lane, to be delivered after *delay* seconds, one of ``RETRY_DELAYS``."""
+        ...
+
+    async def park(self, message: Message, failure: Failure) -> None:
+        """Move it to the parking for people to look at, with *failure* as the reason."""
+        ...
+
+    async def release(self) -> None:
+        """Give it back untouched, to be delivered again at once."""
+        ...
+
+
+class Consumer(Protocol):
+    """Takes messages from one lane; at most ``limit`` are unsettled at a time."""
+
+    async def take(self) -> Delivery:
+        """
+        Return the next delivery, waiting for one. Safe to cancel: a delivery is handed over or stays queued.
+
+        Raises:
+            QueueUnavailable: The queue cannot be reached or was found changed; the reason says which. Take again later.
+        """
+        ...
+
+    async def stop(self) -> None:
+        """Take no more; what was fetched ahead goes back. Deliveries in hand can still be settled."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Depth:
+    """How much waits in one place: ``name`` is a lane, ``retry.<seconds>``, ``parked`` or ``dead``."""
+
+    name: str
+    messages: int
+    oldest_seconds: float | None
+    """Age of the oldest message since it was accepted; None when empty or when the queue cannot tell."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parked:
+    """A parked message: ``id`` names it for commands, ``failure`` says why, ``lane`` where it came from."""
+
+    id: str
+    message: Message
+    lane: Lane
+    failure: Failure
+    parked_at: float
+
+
+class EventQueue(Protocol):
+    """A queue with three lanes, delayed retries and a parking."""
+
+    async def publish(self, message: Message, lanes: Sequence[Lane]) -> None:
+        """
+        Put *message* into each of *lanes*, all or none of it durable.
+
+        Raises:
+            QueueUnavailable: It is not durable in every lane. Publishing again is always safe.
+        """
+        ...
+
+    def consume(self, lane: Lane, limit: int) -> AbstractAsyncContextManager[Consumer]:
+        """Return a consumer of *lane* with at most *limit* unsettled deliveries; leaving the context closes it."""
+        ...
+
+    async def depths(self) -> Sequence[Depth]:
+        """Return how much waits in every lane, retry tier and the parking."""
+        ...
+
+    def parked(self) -> AsyncIterator[Parked]:
+        """Iterate over what is parked, oldest first, leaving it parked."""
+        ...
+
+    async def replay(self, ids: Iterable[str]) -> int:
+        """
+        Move the parked messages *ids* to the bulk lane with fresh attempts and return how many were moved.
+
+        A crash in between may leave a message in both places, never in none. Unknown ids are ignored.
+        """
+        ...
+
+    async def drop(self, ids: Iterable[str]) -> int:
+        """Remove the parked messages *ids* for good and return how many there were."""
+        ...
+
+    async def check(self) -> None:
+        """
+        Return when the queue is usable as configured.
+
+        Raises:
+            QueueUnavailable: It is not, and says why.
+        """
+        ...

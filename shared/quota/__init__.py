@@ -1,0 +1,1 @@
+"""The corp's shared API quota: one port and its adapters."""

@@ -1,0 +1,1 @@
+"""WeCom's wire protocol, its API client and a simulator of both."""

@@ -1,0 +1,1 @@
+"""A WeCom to test against: callbacks, APIs, limits and faults."""

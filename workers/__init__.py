@@ -1,0 +1,1 @@
+"""Consumes events and acts on WeCom."""
