@@ -1,0 +1,149 @@
+"""The decision after a failure: the error's class alone decides."""
+
+import pytest
+
+from shared.domain.errors import (
+    CallAborted,
+    ConfigurationNeeded,
+    Congested,
+    PermanentError,
+    PoisonMessage,
+    QueueUnavailable,
+    RateLimited,
+    StaffBlocked,
+    TooEarly,
+    TransientError,
+    WelcomeRefused,
+)
+from shared.domain.events import CustomerAdded, CustomerHalfAdded, Lane, RelationFound
+from shared.domain.ids import CorpId, ExternalUserId, StaffUserId
+from shared.queue.message import Failure
+from shared.queue.port import RETRY_DELAYS
+from workers.policy import EARLY, FEW, LADDER, Park, Retry, Settle, decide, describe
+
+CREATED = 1_767_229_384
+REMARK = "externalcontact/remark"
+
+ADDED = CustomerAdded(
+    corp=CorpId("ww1"), staff=StaffUserId("lin"), customer=ExternalUserId("wm1"), created_at=CREATED, welcome_code="c"
+)
+HALF = CustomerHalfAdded(
+    corp=CorpId("ww1"), staff=StaffUserId("lin"), customer=ExternalUserId("wm1"), created_at=CREATED
+)
+FOUND = RelationFound(
+    corp=CorpId("ww1"), staff=StaffUserId("lin"), customer=ExternalUserId("wm1"), created_at=CREATED - 86400 * 300
+)
+
+
+def after(error, *, work=ADDED, lane=Lane.LIVE, attempts=0, age=1.0):
+    """Decide for *error*, *age* seconds after the event."""
+    return decide(error, lane=lane, work=work, attempts=attempts, now=CREATED + age)
+
+
+def ends(error, *, work, age=0.0):
+    """Follow *error*, repeated for ever, to its end; return the delays on the way and the end."""
+    delays = []
+    while isinstance(verdict := after(error, work=work, attempts=len(delays), age=age), Retry):
+        assert verdict.counted
+        delays.append(verdict.delay)
+        age += verdict.delay
+    return delays, verdict
+
+
+def test_every_delay_is_a_tier():
+    """Every delay the policy asks for is one that the queue offers."""
+    for error in (TransientError(REMARK), TooEarly(REMARK)):
+        for work in (ADDED, HALF):
+            assert set(ends(error, work=work)[0]) <= set(RETRY_DELAYS)
+
+
+def test_transient_errors_are_tried_for_a_day():
+    """A transient error climbs the ladder for at least 24 hours and is then parked with what it failed with."""
+    delays, verdict = ends(TransientError(REMARK, errcode=-1, hint="h1"), work=ADDED)
+    assert tuple(delays) == LADDER
+    assert sum(delays) >= 24 * 3600
+    assert isinstance(verdict, Park)
+    assert (verdict.failure.errcode, verdict.failure.hint, verdict.failure.endpoint) == (-1, "h1", REMARK)
+
+
+def test_young_relation_is_tried_soon():
+    """A relation WeCom does not know yet is tried after 1 s, 3 s, 10 s… and after two hours taken to be gone."""
+    delays, verdict = ends(TooEarly(REMARK, errcode=84061), work=ADDED)
+    assert tuple(delays[: len(EARLY)]) == EARLY
+    assert verdict == Settle(reason="gone")
+
+
+def test_old_relation_is_gone_at_once():
+    """An old relation that WeCom does not know is settled, not retried."""
+    assert after(TooEarly(REMARK, errcode=84061), work=FOUND) == Settle(reason="gone")
+
+
+def test_half_relation_waits_for_days():
+    """A half relation is asked for up to seven days, seldom, and then settled as never accepted."""
+    delays, verdict = ends(TooEarly(REMARK, errcode=84061), work=HALF)
+    assert 6 * 86400 < sum(delays) < 8 * 86400
+    assert len(delays) < 50
+    assert verdict == Settle(reason="never_accepted")
+
+
+@pytest.mark.parametrize(
+    ("error", "delay"),
+    [
+        (RateLimited(REMARK, errcode=45009, retry_after=60), 60),
+        (RateLimited(REMARK, errcode=45009, retry_after=3600), 3600),
+        (Congested(REMARK, errcode=45033), 3),
+        (ConfigurationNeeded(REMARK, errcode=60020), 60),
+        (StaffBlocked(REMARK, errcode=41054), 60),
+        (CallAborted(REMARK, 45.0), 60),
+        (CallAborted(REMARK, 10**6), 21600),
+        (QueueUnavailable("gone"), 10),
+    ],
+)
+@pytest.mark.parametrize("attempts", [0, 50])
+def test_not_the_messages_fault(error, delay, attempts):
+    """Limits, pauses and things a person must fix never use up a message's attempts."""
+    verdict = after(error, attempts=attempts)
+    assert isinstance(verdict, Retry)
+    assert (verdict.delay, verdict.counted) == (delay, False)
+
+
+def test_permanent_errors_are_parked_at_once():
+    """An error that will never go away is parked with its code, not retried."""
+    verdict = after(PermanentError(REMARK, errcode=40058, hint="h2", meaning="value too long"))
+    assert verdict == Park(failure=Failure(reason="value too long", endpoint=REMARK, errcode=40058, hint="h2"))
+
+
+def test_poison_is_parked_at_once():
+    """A message that cannot be decoded is parked, whatever its lane."""
+    for lane in Lane:
+        verdict = decide(PoisonMessage("body is not JSON"), lane=lane, work=None, attempts=0, now=CREATED)
+        assert verdict == Park(failure=Failure(reason="cannot be decoded: body is not JSON"))
+
+
+def test_bugs_are_tried_a_few_times():
+    """An error nobody foresaw is tried a few times, then parked, named by type and place but not by its text."""
+    try:
+        {}["Nana 13800000000"]
+    except KeyError as error:
+        delays, verdict = ends(error, work=ADDED)
+    assert len(delays) == FEW
+    assert verdict.failure.reason.startswith("KeyError in test_bugs_are_tried_a_few_times")
+    assert "Nana" not in verdict.failure.reason
+    assert describe(KeyError("Nana")).reason == "KeyError"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [TransientError(REMARK), RateLimited(REMARK, retry_after=60), CallAborted(REMARK, 5), ConfigurationNeeded(REMARK)],
+)
+def test_welcome_is_tried_each_second_while_its_code_lives(error):
+    """A welcome is tried again each second, and settled as expired once its 20 seconds are over."""
+    assert after(error, lane=Lane.FAST, age=5).delay == 1
+    assert after(error, lane=Lane.FAST, age=18.9).delay == 1
+    assert after(error, lane=Lane.FAST, age=19.5) == Settle(reason="welcome_expired")
+
+
+def test_welcome_refused_is_settled():
+    """A spent code needs nothing more; other refusals are parked for a person."""
+    assert after(WelcomeRefused(REMARK, errcode=41051), lane=Lane.FAST) == Settle(reason="welcome_refused")
+    assert isinstance(after(PermanentError(REMARK, errcode=40201), lane=Lane.FAST), Park)

@@ -1,0 +1,163 @@
+"""
+The loop: take -> handle -> decide -> settle.
+
+A slot is taken before a message is, so that nothing waits in a process that has no room for it. Stopping is not cancelling: on
+a signal the loop takes no more, work in hand has a grace period, and only what is then left is cancelled and goes back to the
+queue. Settlements belong to a task group of their own and are never cancelled half way.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final
+
+import structlog
+
+from shared.clock import Clock
+from shared.domain.errors import QudaoError, QueueUnavailable
+from shared.domain.events import Lane, Work
+from shared.queue.message import decode
+from shared.queue.port import Consumer, Delivery, EventQueue
+from workers.outcome import Outcome
+from workers.policy import Park, Retry, Settle, Verdict, decide
+from workers.reporting import Reporter
+
+log = structlog.get_logger()
+
+Handler = Callable[[Work], Awaitable[Outcome]]
+
+SLOTS: Final[Mapping[Lane, int]] = {Lane.FAST: 16, Lane.LIVE: 16, Lane.BULK: 8}
+"""Deliveries in hand per lane and process; the queue fetches ahead no more than this."""
+
+DELIVERY_SECONDS: Final = 600.0
+"""Longest a delivery may be worked on, waits for quota included; well under a broker's 30 minutes."""
+
+PAUSES: Final = (0.2, 0.5, 1.0, 2.0, 5.0)
+"""Seconds between tries while the queue cannot be reached; the last one repeats where trying never ends."""
+
+
+class Worker:
+    """Serves every lane of one queue until told to stop."""
+
+    def __init__(
+        self,
+        *,
+        queue: EventQueue,
+        handlers: Mapping[Lane, Handler],
+        wait_open: Callable[[Lane], Awaitable[None]],
+        clock: Clock,
+        reporter: Reporter,
+        grace: float,
+    ) -> None:
+        """
+        Args:
+            handlers: What does the work of each lane; lanes without one are not served.
+            wait_open: Returns once the APIs a lane's work needs may be called, so that nothing is taken meanwhile.
+            grace: Seconds that work in hand is given after a stop.
+        """
+        self._queue = queue
+        self._handlers = handlers
+        self._wait_open = wait_open
+        self._clock = clock
+        self._reporter = reporter
+        self._grace = grace
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Consume until *stop* is set and everything in hand is settled or given back."""
+        async with asyncio.TaskGroup() as settlements, asyncio.TaskGroup() as lanes:
+            for lane in self._handlers:
+                lanes.create_task(self._serve(lane, stop, settlements), name=f"lane.{lane}")
+        log.info("worker.stopped")
+
+    async def _serve(self, lane: Lane, stop: asyncio.Event, settlements: asyncio.TaskGroup) -> None:
+        in_hand: set[asyncio.Task[None]] = set()
+        async with self._queue.consume(lane, SLOTS[lane]) as consumer, asyncio.TaskGroup() as group:
+
+            def start(delivery: Delivery, slots: asyncio.Semaphore) -> None:
+                task = group.create_task(self._deliver(delivery, settlements))
+                in_hand.add(task)
+                task.add_done_callback(in_hand.discard)
+                task.add_done_callback(lambda _: slots.release())
+
+            taking = group.create_task(self._take_all(lane, consumer, start))
+            await stop.wait()
+            taking.cancel()  # it only ever waits for a slot or for a message
+            await consumer.stop()
+            if in_hand:
+                _, late = await asyncio.wait(in_hand, timeout=self._grace)
+                for task in late:
+                    task.cancel()
+
+    async def _take_all(
+        self, lane: Lane, consumer: Consumer, start: Callable[[Delivery, asyncio.Semaphore], None]
+    ) -> None:
+        """Start every delivery of *lane*, a slot before each, for ever."""
+        slots = asyncio.Semaphore(SLOTS[lane])
+        failures = 0
+        while True:
+            await slots.acquire()
+            await self._wait_open(lane)
+            try:
+                delivery = await consumer.take()
+            except QueueUnavailable as error:
+                slots.release()
+                log.warning("queue.unavailable", lane=lane, reason=str(error))
+                await asyncio.sleep(PAUSES[min(failures, len(PAUSES) - 1)])
+                failures += 1
+            else:
+                failures = 0
+                start(delivery, slots)
+
+    async def _deliver(self, delivery: Delivery, settlements: asyncio.TaskGroup) -> None:
+        """Handle one delivery, decide and settle. The only place that catches every exception."""
+        started = self._clock.time()
+        work: Work | None = None
+        outcome: Outcome | Verdict
+        try:
+            work = decode(delivery.message.body)
+            async with asyncio.timeout(DELIVERY_SECONDS):
+                outcome = await self._handlers[delivery.lane](work)
+        except asyncio.CancelledError:
+            await asyncio.shield(settlements.create_task(_release(delivery)))
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, the message must end somewhere
+            if not isinstance(error, QudaoError):
+                self._reporter.unforeseen(error, delivery)
+            now = self._clock.time()
+            outcome = decide(
+                error, lane=delivery.lane, work=work, attempts=delivery.message.attempts, now=now
+            )
+        self._reporter.delivered(delivery, work, outcome, seconds=self._clock.time() - started)
+        await asyncio.shield(settlements.create_task(_settle(delivery, outcome)))
+
+
+async def _settle(delivery: Delivery, outcome: Outcome | Verdict) -> None:
+    """Carry out *outcome*; while the queue cannot take it try again for some seconds, then give the delivery back."""
+    for pause in PAUSES:
+        try:
+            await _settle_once(delivery, outcome)
+        except QueueUnavailable as error:
+            log.warning("settlement.failed", event_id=delivery.message.event_id, reason=str(error))
+            await asyncio.sleep(pause)
+        else:
+            return
+    await _release(delivery)
+
+
+async def _settle_once(delivery: Delivery, outcome: Outcome | Verdict) -> None:
+    match outcome:
+        case Outcome() | Settle():
+            await delivery.ack()
+        case Retry():
+            message = delivery.message.after(outcome.failure, counted=outcome.counted)
+            await delivery.retry(message, outcome.delay)
+        case Park():
+            message = delivery.message.after(outcome.failure, counted=True)
+            await delivery.park(message, outcome.failure)
+
+
+async def _release(delivery: Delivery) -> None:
+    """Give *delivery* back; if even that fails the queue delivers it again once this consumer is gone."""
+    try:
+        await delivery.release()
+    except QueueUnavailable as error:
+        log.warning("settlement.failed", event_id=delivery.message.event_id, reason=str(error))

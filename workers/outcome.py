@@ -1,0 +1,12 @@
+"""How a delivery that did not fail ended."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """``result`` is ``marked``, ``welcomed`` or ``skipped``; ``reason`` says why it was skipped, ``channel`` whose it is."""
+
+    result: str
+    reason: str = ""
+    channel: str = ""

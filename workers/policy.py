@@ -1,0 +1,158 @@
+"""
+What happens next to a delivery that failed: retry, park or settle. Pure; the error's class alone decides (design: errors decide).
+
+Every delay is a tier of the queue (``RETRY_DELAYS``); the queue adds the jitter.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from shared.domain.errors import (
+    CallAborted,
+    ConfigurationNeeded,
+    Congested,
+    PermanentError,
+    PoisonMessage,
+    QueueUnavailable,
+    RateLimited,
+    TooEarly,
+    TransientError,
+    WeComError,
+    WelcomeRefused,
+)
+from shared.domain.events import CustomerHalfAdded, Lane, Work
+from shared.queue.message import Failure
+from shared.queue.port import RETRY_DELAYS
+
+LADDER: Final = (10, 60, 300, 1800, 7200, 21600, 21600, 21600, 21600)
+"""Delays after the first, second… counted attempt, 26.6 h in all; then the work is parked."""
+
+FEW: Final = 3
+"""Attempts for an error nobody foresaw: a bug of ours, most likely."""
+
+EARLY: Final = (1, 3, 10, 30, 120, 600, 3600)
+"""Delays while WeCom does not know a young relation yet (84061 right after the event is common)."""
+
+EARLY_HORIZON: Final = 7200.0
+"""Seconds after the event from which a missing relation is taken to be gone."""
+
+HALF: Final = (*EARLY, 7200, 21600)
+"""Delays while a member has not accepted a half relation; that can take days."""
+
+HALF_HORIZON: Final = 7 * 86400.0
+
+WELCOME_SECONDS: Final = 20.0
+"""Life of a WelcomeCode, from the event's CreateTime (doc 92137)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retry:
+    """Again after ``delay`` seconds; ``counted`` when it was a real attempt."""
+
+    delay: int
+    counted: bool
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Park:
+    """Never again by itself: a person must look at it."""
+
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settle:
+    """Nothing is left to do; ``reason`` is counted and logged."""
+
+    reason: str
+
+
+Verdict = Retry | Park | Settle
+
+
+def decide(error: Exception, *, lane: Lane, work: Work | None, attempts: int, now: float) -> Verdict:
+    """
+    Return what happens to a delivery that failed with *error*.
+
+    *work* is None when it could not even be decoded, *attempts* counts those before this one, *now* is Unix seconds.
+    """
+    failure = describe(error)
+    if work is None or isinstance(error, PoisonMessage):
+        return Park(failure=failure)
+    if lane is Lane.FAST:
+        return _decide_welcome(error, failure, age=now - work.created_at)
+    match error:
+        case CallAborted():
+            return Retry(delay=_tier(error.retry_after), counted=False, failure=failure)
+        case RateLimited():
+            return Retry(delay=_tier(error.retry_after), counted=False, failure=failure)
+        case Congested():
+            return Retry(delay=3, counted=False, failure=failure)
+        case ConfigurationNeeded():
+            return Retry(delay=60, counted=False, failure=failure)
+        case QueueUnavailable():
+            return Retry(delay=10, counted=False, failure=failure)
+        case TooEarly():
+            return _decide_early(work, failure, attempts=attempts, age=now - work.created_at)
+        case PermanentError():
+            return Park(failure=failure)
+        case TransientError():
+            return _climb(LADDER, attempts, failure)
+        case _:
+            return _climb(LADDER[:FEW], attempts, failure)
+
+
+def describe(error: Exception) -> Failure:
+    """Return what a parked message or a header may tell of *error*: no personal data, nothing of an answer's own text."""
+    match error:
+        case WeComError():
+            reason = error.meaning or type(error).__name__
+            return Failure(reason=reason, endpoint=error.endpoint, errcode=error.errcode, hint=error.hint)
+        case CallAborted():
+            return Failure(reason="the API is held back", endpoint=error.endpoint)
+        case PoisonMessage():
+            return Failure(reason=f"cannot be decoded: {error.reason}")
+        case _:
+            return Failure(reason=_where(error))
+
+
+def _decide_welcome(error: Exception, failure: Failure, *, age: float) -> Verdict:
+    """A welcome has 20 seconds: try again each second while they last."""
+    if isinstance(error, WelcomeRefused):
+        return Settle(reason="welcome_refused")
+    if isinstance(error, PermanentError):
+        return Park(failure=failure)
+    if age + 1 >= WELCOME_SECONDS:
+        return Settle(reason="welcome_expired")
+    return Retry(delay=1, counted=True, failure=failure)
+
+
+def _decide_early(work: Work, failure: Failure, *, attempts: int, age: float) -> Verdict:
+    half = isinstance(work, CustomerHalfAdded)
+    delays, horizon = (HALF, HALF_HORIZON) if half else (EARLY, EARLY_HORIZON)
+    if age >= horizon:
+        return Settle(reason="never_accepted" if half else "gone")
+    return Retry(delay=delays[min(attempts, len(delays) - 1)], counted=True, failure=failure)
+
+
+def _climb(ladder: tuple[int, ...], attempts: int, failure: Failure) -> Verdict:
+    if attempts >= len(ladder):
+        return Park(failure=failure)
+    return Retry(delay=ladder[attempts], counted=True, failure=failure)
+
+
+def _tier(seconds: float) -> int:
+    """Return the shortest delay of the queue that is not under *seconds*, or the longest there is."""
+    return next((delay for delay in RETRY_DELAYS if delay >= seconds), RETRY_DELAYS[-1])
+
+
+def _where(error: Exception) -> str:
+    """Name an unforeseen error by type and place; its own text may quote personal data."""
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    if frame is None:
+        return type(error).__name__
+    code = frame.tb_frame.f_code
+    return f"{type(error).__name__} in {code.co_name}, line {frame.tb_lineno}"
