@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from hashlib import sha1
 from hmac import compare_digest
 from itertools import product
-from typing import Final
+from typing import Any, Final
 
 from Crypto.Cipher import AES
+from Crypto.Util.strxor import strxor
 
 from shared.domain.errors import CallbackRejected
 
@@ -39,6 +40,7 @@ class CallbackKeys:
     receive_id: str
     _key: bytes = field(init=False, repr=False, compare=False)
     _receiver: bytes = field(init=False, repr=False, compare=False)
+    _blocks: Any = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if len(self.aes_key) != 43:
@@ -49,6 +51,7 @@ class CallbackKeys:
             raise ValueError("an EncodingAESKey consists of base64 characters") from error
         object.__setattr__(self, "_key", key)
         object.__setattr__(self, "_receiver", self.receive_id.encode())
+        object.__setattr__(self, "_blocks", AES.new(key, AES.MODE_ECB))
 
     def sign(self, timestamp: str, nonce: str, encrypted: str) -> str:
         """Return the ``msg_signature`` of *encrypted*; of ``echostr`` in a URL check."""
@@ -76,7 +79,8 @@ class CallbackKeys:
             raise CallbackRejected(403, "ciphertext is not base64") from error
         if len(blocks) % AES.block_size or len(blocks) < _PAD_TO:
             raise CallbackRejected(403, "ciphertext is truncated")
-        plain = AES.new(self._key, AES.MODE_CBC, self._key[:16]).decrypt(blocks)
+        # CBC by hand: one cipher object for all messages takes half the time of a new CBC object for each.
+        plain: bytes = strxor(self._blocks.decrypt(blocks), self._key[:16] + blocks[:-16])
         pad = plain[-1]
         if not 1 <= pad <= _PAD_TO:
             raise CallbackRejected(403, "wrong padding")

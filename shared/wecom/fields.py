@@ -1,0 +1,100 @@
+"""
+The fields of a callback's envelope and message, XML or JSON, read with suspicion.
+
+The envelope is parsed before anybody has proved to be WeCom. Both are flat; deeper elements are only passed over.
+"""
+
+from pyexpat import ExpatError, ParserCreate
+from typing import Any, Final, NoReturn
+
+import orjson
+
+from shared.domain.errors import CallbackRejected
+
+MAX_BODY: Final = 64 * 1024
+"""Bytes of the largest callback accepted; real ones have about one thousand."""
+
+_MAX_DEPTH: Final = 16
+_MAX_ELEMENTS: Final = 1000
+
+
+def read_fields(body: bytes, wanted: frozenset[str]) -> dict[str, str]:
+    """
+    Return those of the *wanted* top-level fields that *body* has; JSON when it starts with ``{``.
+
+    Raises:
+        CallbackRejected: 400 too large, not UTF-8, neither well-formed XML nor JSON, XML with declarations or
+            instructions, or a wanted field that is given twice: another reader might take the other one.
+    """
+    if len(body) > MAX_BODY:
+        raise CallbackRejected(400, "body is too large")
+    return _json_fields(body, wanted) if body.lstrip()[:1] == b"{" else _xml_fields(body, wanted)
+
+
+def _json_fields(body: bytes, wanted: frozenset[str]) -> dict[str, str]:
+    """Ignore the case of names: the one page that shows JSON writes them small (doc 90968)."""
+    try:
+        document: dict[str, Any] = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise CallbackRejected(400, "body is not JSON") from error
+    names = {name.lower(): name for name in wanted}
+    found: dict[str, str] = {}
+    for key, value in document.items():
+        name = names.get(key.lower())
+        if name is None:
+            continue
+        if name in found:
+            raise CallbackRejected(400, "body repeats a field")
+        if not isinstance(value, str | int) or isinstance(value, bool):
+            raise CallbackRejected(400, "a field is neither text nor a number")
+        found[name] = str(value)
+    return found
+
+
+def _xml_fields(body: bytes, wanted: frozenset[str]) -> dict[str, str]:
+    """Refuse what makes XML dangerous: declarations of types and entities, instructions, depth and number."""
+    found: dict[str, str] = {}
+    text: list[str] = []
+    depth = elements = 0
+
+    def start(_name: str, _attributes: dict[str, str]) -> None:
+        nonlocal depth, elements
+        depth += 1
+        elements += 1
+        if depth > _MAX_DEPTH or elements > _MAX_ELEMENTS:
+            raise CallbackRejected(400, "XML has too many elements")
+        text.clear()
+
+    def end(name: str) -> None:
+        nonlocal depth
+        depth -= 1
+        if depth == 1 and name in wanted:
+            if name in found:
+                raise CallbackRejected(400, "body repeats a field")
+            found[name] = "".join(text)
+        text.clear()
+
+    parser = ParserCreate("UTF-8")
+    parser.buffer_text = True
+    parser.StartElementHandler = start
+    parser.EndElementHandler = end
+    parser.CharacterDataHandler = text.append
+    parser.XmlDeclHandler = _refuse_encoding
+    parser.StartDoctypeDeclHandler = parser.EntityDeclHandler = parser.ProcessingInstructionHandler = _refuse
+    try:
+        body.decode()  # a UTF-16 byte order mark outranks the encoding given to the parser
+        parser.Parse(body, True)
+    except UnicodeDecodeError as error:
+        raise CallbackRejected(400, "body is not UTF-8") from error
+    except ExpatError as error:
+        raise CallbackRejected(400, "body is not XML") from error
+    return found
+
+
+def _refuse(*_declaration: object) -> NoReturn:
+    raise CallbackRejected(400, "XML has a declaration or an instruction")
+
+
+def _refuse_encoding(_version: str, encoding: str | None, _standalone: int) -> None:
+    if encoding is not None and encoding.lower() != "utf-8":
+        raise CallbackRejected(400, "body is not UTF-8")
