@@ -19,6 +19,9 @@ RETRY_DELAYS: tuple[int, ...] = (1, 3, 10, 30, 60, 120, 300, 600, 1800, 3600, 72
 DELIVERY_LIMIT = 20
 """Deliveries without a settlement after which a message is suspected of killing its workers."""
 
+KILLED_ITS_WORKER = Failure(reason="killed its worker")
+"""Why a suspect is parked that was then tried once more and was not settled either."""
+
 
 class Delivery(Protocol):
     """One message, taken and not yet settled. Exactly one of the four settlements ends it; each is durable on return."""
