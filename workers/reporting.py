@@ -21,14 +21,25 @@ class Reporter:
     def __init__(self, registry: CollectorRegistry, clock: Clock) -> None:
         self._clock = clock
         self._deliveries = Counter(
-            "qudao_deliveries_total", "Deliveries by how they ended.", ["lane", "result", "reason"], registry=registry
+            "qudao_deliveries_total",
+            "Deliveries by how they ended.",
+            ["lane", "result", "reason"],
+            registry=registry,
         )
         self._marks = Counter("qudao_marks_total", "Customers marked.", ["channel"], registry=registry)
         self._handling = Histogram(
-            "qudao_delivery_seconds", "Time from take to decision.", ["lane"], registry=registry, buckets=_SECONDS
+            "qudao_delivery_seconds",
+            "Time from take to decision.",
+            ["lane"],
+            registry=registry,
+            buckets=_SECONDS,
         )
         self._latency = Histogram(
-            "qudao_mark_latency_seconds", "From accepting an event to its end.", ["lane"], registry=registry, buckets=_SECONDS
+            "qudao_mark_latency_seconds",
+            "From accepting an event to its end.",
+            ["lane"],
+            registry=registry,
+            buckets=_SECONDS,
         )
 
     def delivered(
@@ -50,14 +61,19 @@ class Reporter:
                 self._end(delivery, outcome.result, outcome.reason)
                 if outcome.result == "marked":
                     self._marks.labels(outcome.channel).inc()
-                bound.info("delivery.done", result=outcome.result, reason=outcome.reason, channel=outcome.channel)
+                bound.info(
+                    "delivery.done", result=outcome.result, reason=outcome.reason, channel=outcome.channel
+                )
             case Settle():
                 self._end(delivery, "settled", outcome.reason)
                 bound.info("delivery.done", result="settled", reason=outcome.reason)
             case Retry():
                 self._count(delivery, "retried", _label(outcome.failure))
                 bound.warning(
-                    "delivery.retried", delay=outcome.delay, counted=outcome.counted, **_failure(outcome.failure)
+                    "delivery.retried",
+                    delay=outcome.delay,
+                    counted=outcome.counted,
+                    **_failure(outcome.failure),
                 )
             case Park():
                 self._end(delivery, "parked", _label(outcome.failure))

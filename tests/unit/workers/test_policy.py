@@ -25,13 +25,20 @@ CREATED = 1_767_229_384
 REMARK = "externalcontact/remark"
 
 ADDED = CustomerAdded(
-    corp=CorpId("ww1"), staff=StaffUserId("lin"), customer=ExternalUserId("wm1"), created_at=CREATED, welcome_code="c"
+    corp=CorpId("ww1"),
+    staff=StaffUserId("lin"),
+    customer=ExternalUserId("wm1"),
+    created_at=CREATED,
+    welcome_code="c",
 )
 HALF = CustomerHalfAdded(
     corp=CorpId("ww1"), staff=StaffUserId("lin"), customer=ExternalUserId("wm1"), created_at=CREATED
 )
 FOUND = RelationFound(
-    corp=CorpId("ww1"), staff=StaffUserId("lin"), customer=ExternalUserId("wm1"), created_at=CREATED - 86400 * 300
+    corp=CorpId("ww1"),
+    staff=StaffUserId("lin"),
+    customer=ExternalUserId("wm1"),
+    created_at=CREATED - 86400 * 300,
 )
 
 
@@ -110,7 +117,9 @@ def test_not_the_messages_fault(error, delay, attempts):
 def test_permanent_errors_are_parked_at_once():
     """An error that will never go away is parked with its code, not retried."""
     verdict = after(PermanentError(REMARK, errcode=40058, hint="h2", meaning="value too long"))
-    assert verdict == Park(failure=Failure(reason="value too long", endpoint=REMARK, errcode=40058, hint="h2"))
+    assert verdict == Park(
+        failure=Failure(reason="value too long", endpoint=REMARK, errcode=40058, hint="h2")
+    )
 
 
 def test_poison_is_parked_at_once():
@@ -134,7 +143,12 @@ def test_bugs_are_tried_a_few_times():
 
 @pytest.mark.parametrize(
     "error",
-    [TransientError(REMARK), RateLimited(REMARK, retry_after=60), CallAborted(REMARK, 5), ConfigurationNeeded(REMARK)],
+    [
+        TransientError(REMARK),
+        RateLimited(REMARK, retry_after=60),
+        CallAborted(REMARK, 5),
+        ConfigurationNeeded(REMARK),
+    ],
 )
 def test_welcome_is_tried_each_second_while_its_code_lives(error):
     """A welcome is tried again each second, and settled as expired once its 20 seconds are over."""
