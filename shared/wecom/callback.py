@@ -3,15 +3,16 @@ What WeCom's callbacks say (doc 90930, 92130, 97299): from query and body to an 
 
 Pure: HTTP is left to the ingress, the ciphertext to ``shared.wecom.crypto``.
 
-What a sender may learn. Before the signature only three things are looked at: the names in the query, whether
-the body is an envelope, and the envelope's ``Encrypt``. The sender wrote them and can see for himself what is
-wrong: 400. From the signature to the receiver check every failure is one and the same 403: if base64, padding,
-length field and receiver did not answer like a wrong signature, the answers would decrypt a captured message byte
-by byte. The signature comes first and covers all of the ciphertext, so only somebody who has the token gets as
-far as that. Behind the receiver check the message is one made with the AES key, and malformed is 400 again.
+What a sender may learn. Before the signature only three things are looked at: the names in the query,
+whether the body is an envelope, and the envelope's ``Encrypt``. The sender wrote them and can see for
+himself what is wrong: 400. From the signature to the receiver check every failure is one and the same 403:
+if base64, padding, length field and receiver did not answer like a wrong signature, the answers would
+decrypt a captured message byte by byte. The signature comes first and covers all of the ciphertext, so only
+somebody who has the token gets as far as that. Behind the receiver check the message is one made with the
+AES key, and malformed is 400 again.
 
-An event signs like a URL check, so whoever captured one could send it back as ``echostr`` to have it decrypted:
-an answer that looks like an event is refused, 403 too.
+An event signs like a URL check, so whoever captured one could send it back as ``echostr`` to have it
+decrypted: an answer that looks like an event is refused, 403 too.
 """
 
 from dataclasses import dataclass

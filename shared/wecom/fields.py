@@ -1,7 +1,8 @@
 """
 The fields of a callback's envelope and message, XML or JSON, read with suspicion.
 
-The envelope is parsed before anybody has proved to be WeCom. Both are flat; deeper elements are only passed over.
+The envelope is parsed before anybody has proved to be WeCom. Both are flat; deeper elements are only passed
+over.
 """
 
 from pyexpat import ExpatError, ParserCreate
