@@ -1,9 +1,9 @@
 """
 The loop: take -> handle -> decide -> settle.
 
-A slot is taken before a message is, so that nothing waits in a process that has no room for it. Stopping is not cancelling: on
-a signal the loop takes no more, work in hand has a grace period, and only what is then left is cancelled and goes back to the
-queue. Settlements belong to a task group of their own and are never cancelled half way.
+A slot is taken before a message is, so that nothing waits in a process that has no room for it. Stopping is not
+cancelling: on a signal the loop takes no more, work in hand has a grace period, and only what is then left is cancelled
+and goes back to the queue. Settlements belong to a task group of their own and are never cancelled half way.
 """
 
 import asyncio
@@ -123,9 +123,7 @@ class Worker:
             if not isinstance(error, QudaoError):
                 self._reporter.unforeseen(error, delivery)
             now = self._clock.time()
-            outcome = decide(
-                error, lane=delivery.lane, work=work, attempts=delivery.message.attempts, now=now
-            )
+            outcome = decide(error, lane=delivery.lane, work=work, attempts=delivery.message.attempts, now=now)
         self._reporter.delivered(delivery, work, outcome, seconds=self._clock.time() - started)
         await asyncio.shield(settlements.create_task(_settle(delivery, outcome)))
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """``result`` is ``marked``, ``welcomed`` or ``skipped``; ``reason`` says why it was skipped, ``channel`` whose it is."""
+    """``result`` is ``marked``, ``welcomed`` or ``skipped``; ``reason`` says why, ``channel`` whose customer it is."""
 
     result: str
     reason: str = ""

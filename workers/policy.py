@@ -1,5 +1,5 @@
 """
-What happens next to a delivery that failed: retry, park or settle. Pure; the error's class alone decides (design: errors decide).
+What happens next to a delivery that failed: retry, park or settle. Pure; the error's class alone decides.
 
 Every delay is a tier of the queue (``RETRY_DELAYS``); the queue adds the jitter.
 """
@@ -104,7 +104,7 @@ def decide(error: Exception, *, lane: Lane, work: Work | None, attempts: int, no
 
 
 def describe(error: Exception) -> Failure:
-    """Return what a parked message or a header may tell of *error*: no personal data, nothing of an answer's own text."""
+    """Return what a parked message or a header may tell of *error*: no personal data, no answer's own text."""
     match error:
         case WeComError():
             reason = error.meaning or type(error).__name__

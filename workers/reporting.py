@@ -1,4 +1,4 @@
-"""One canonical log line and the counters for every delivery: how it ended, after how many attempts, how long it took."""
+"""One canonical log line and the counters for every delivery: how it ended, after how many attempts, how soon."""
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Histogram
@@ -42,9 +42,7 @@ class Reporter:
             buckets=_SECONDS,
         )
 
-    def delivered(
-        self, delivery: Delivery, work: Work | None, outcome: Outcome | Verdict, *, seconds: float
-    ) -> None:
+    def delivered(self, delivery: Delivery, work: Work | None, outcome: Outcome | Verdict, *, seconds: float) -> None:
         """Count and log one delivery that ended with *outcome* after *seconds* in hand."""
         message = delivery.message
         bound = log.bind(
@@ -61,9 +59,7 @@ class Reporter:
                 self._end(delivery, outcome.result, outcome.reason)
                 if outcome.result == "marked":
                     self._marks.labels(outcome.channel).inc()
-                bound.info(
-                    "delivery.done", result=outcome.result, reason=outcome.reason, channel=outcome.channel
-                )
+                bound.info("delivery.done", result=outcome.result, reason=outcome.reason, channel=outcome.channel)
             case Settle():
                 self._end(delivery, "settled", outcome.reason)
                 bound.info("delivery.done", result="settled", reason=outcome.reason)

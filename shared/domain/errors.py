@@ -9,14 +9,17 @@ Every failure that Qudao names. The class decides what happens next; nothing bra
     ├── QueueUnavailable        the event could not be made durable           503, WeCom sends again
     ├── PoisonMessage           a queue message that cannot be decoded        parked at once
     ├── UnsafePlan              a plan would change too much                  exit 3 unless forced
-    ├── CallAborted             the API is held back for long: do not wait    put back, not counted as an attempt
+    ├── CallAborted             the API is held back for long: do not wait    put back, not counted
     └── WeComError              an API call failed; carries endpoint, errcode and hint, never a URL or a token
         ├── TransientError      timeout, connection, 5xx, busy                retry ladder
         │   ├── RateLimited     45009: carries ``retry_after``                every worker pauses the API
-        │   └── Congested       45033, 45035: too many calls at once          lower, jitter, again; not counted
+        │   ├── Congested       45033, 45035: too many calls at once          lower, jitter, again; not counted
+        │   ├── TokenRefused    the token was refused, and its successor too  retry ladder
+        │   └── CursorExpired   50100: a listing's cursor is no longer valid  begin the listing again
         ├── TooEarly            84061, 40096, 84084: no relation, or not yet  short retries while young, then settled
         ├── ConfigurationNeeded a human must act: secret, permission, IP      breaker opens, work stays queued
         │   └── StaffBlocked    the same, but for one member only             that member's work waits
+        ├── UnknownCode         a code not in the table                       a few retries, then parked
         └── PermanentError      this call will never succeed                  parked at once
             └── WelcomeRefused  41050, 41051, 41053: code spent or too late   settled
 """
@@ -106,6 +109,14 @@ class Congested(TransientError):
     """45033 or 45035: too many calls at once, or two for the same relation."""
 
 
+class TokenRefused(TransientError):
+    """40014, 42001: the access token expired or was revoked, and so was the new one of the one repeat."""
+
+
+class CursorExpired(TransientError):
+    """50100: the cursor is no longer valid. The listing is incomplete and must begin again."""
+
+
 class TooEarly(WeComError):
     """84061, 40096, 84084: there is no such relation; right after an event, not yet."""
 
@@ -116,6 +127,10 @@ class ConfigurationNeeded(WeComError):
 
 class StaffBlocked(ConfigurationNeeded):
     """The same, but for the one member named in the call; calls for others go on."""
+
+
+class UnknownCode(WeComError):
+    """An errcode that ``shared.wecom.errcodes`` does not list: a few retries, then a person looks at it."""
 
 
 class PermanentError(WeComError):

@@ -16,8 +16,8 @@ class Lane(StrEnum):
     """
     The queue's lanes, most urgent first.
 
-    ``FAST`` carries welcomes and nothing else: whatever is taken from it has 20 seconds. ``LIVE`` carries new customers,
-    ``BULK`` what a person or a schedule asked for: backfill, reconcile, replay.
+    ``FAST`` carries welcomes and nothing else: whatever is taken from it has 20 seconds. ``LIVE`` carries new
+    customers, ``BULK`` what a person or a schedule asked for: backfill, reconcile, replay.
     """
 
     FAST = "fast"
@@ -39,7 +39,7 @@ class CustomerAdded:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CustomerHalfAdded:
-    """``add_half_external_contact``: the customer added the member, who has yet to accept; may carry the only state seen."""
+    """``add_half_external_contact``: the member has yet to accept the customer; may carry the only state seen."""
 
     corp: CorpId
     staff: StaffUserId
@@ -51,7 +51,7 @@ class CustomerHalfAdded:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RelationFound:
-    """A relation that a backfill, a reconciliation or a replay wants looked at; ``created_at`` is the relation's own."""
+    """A relation that a backfill or a reconciliation wants looked at; ``created_at`` is the relation's own."""
 
     corp: CorpId
     staff: StaffUserId

@@ -117,9 +117,7 @@ def test_not_the_messages_fault(error, delay, attempts):
 def test_permanent_errors_are_parked_at_once():
     """An error that will never go away is parked with its code, not retried."""
     verdict = after(PermanentError(REMARK, errcode=40058, hint="h2", meaning="value too long"))
-    assert verdict == Park(
-        failure=Failure(reason="value too long", endpoint=REMARK, errcode=40058, hint="h2")
-    )
+    assert verdict == Park(failure=Failure(reason="value too long", endpoint=REMARK, errcode=40058, hint="h2"))
 
 
 def test_poison_is_parked_at_once():
