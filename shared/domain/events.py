@@ -147,10 +147,10 @@ class AcquisitionChanged:
     corp: CorpId
     change: str
     created_at: int
+    staff: StaffUserId
+    customer: ExternalUserId
     link_id: str = ""
     state: str = ""
-    staff: StaffUserId = StaffUserId("")
-    customer: ExternalUserId = ExternalUserId("")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

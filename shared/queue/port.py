@@ -24,7 +24,7 @@ KILLED_ITS_WORKER = Failure(reason="killed its worker")
 
 
 class Delivery(Protocol):
-    """One message, taken and not yet settled. Exactly one of the four settlements ends it; each is durable on return."""
+    """One message, taken and not yet settled. One of the four settlements ends it; each is durable on return."""
 
     @property
     def message(self) -> Message:
