@@ -1,0 +1,318 @@
+"""
+The WeCom API (doc 92109 and its siblings) as Qudao uses it: typed calls, each under the corp's quota.
+
+Names are WeCom's. Only the fields that are given are sent, so nothing is cleared by accident. Failures are
+the WeComError classes of ``shared.domain.errors`` and nothing else.
+"""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Final
+
+import aiohttp
+
+from shared.domain.errors import TransientError
+from shared.domain.events import Lane
+from shared.domain.ids import ContactWayId, CorpId, ExternalUserId, StaffUserId, TagId
+from shared.quota.port import Quota
+from shared.wecom import types
+from shared.wecom.calls import Calls, read
+from shared.wecom.errcodes import means_nothing_there
+from shared.wecom.tokens import TokenSource
+from shared.wecom.transport import Answer, Request, Transport
+from shared.wecom.types import (
+    ContactWay,
+    ContactWayType,
+    Customer,
+    NewContactWay,
+    RelationPage,
+    Scene,
+    TagGroup,
+)
+
+PAGE: Final = 100
+"""The most relations or contact ways asked for in one page, and the most members in one ``get_by_user``."""
+
+_APIS_AT_ONCE: Final = 8
+"""How many APIs are busy at the same time, at most: each has its own quota in flight."""
+
+
+class WeCom:
+    """The API for one lane, safe to share between tasks; :meth:`on` gives the same for another lane."""
+
+    def __init__(self, calls: Calls, lane: Lane) -> None:
+        self._calls = calls
+        self._lane = lane
+
+    def on(self, lane: Lane) -> "WeCom":
+        """Return this client for *lane*: same connections, token and quota."""
+        return WeCom(self._calls, lane)
+
+    async def call(
+        self,
+        endpoint: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        body: Mapping[str, object] | None = None,
+    ) -> Answer:
+        """
+        Return the raw answer of any API below ``/cgi-bin/``: a POST when there is a *body*, else a GET.
+
+        Raises:
+            WeComError: WeCom answered an errcode, or nothing readable.
+        """
+        return await self._calls.send(Request(endpoint=endpoint, params=params or {}, body=body), self._lane)
+
+    # Members and customers
+
+    async def get_follow_user_list(self) -> list[StaffUserId]:
+        """Return the members with the customer-contact function, as far as the app sees them."""
+        endpoint = "externalcontact/get_follow_user_list"
+        answer = await self.call(endpoint)
+        return [StaffUserId(userid) for userid in read(endpoint, types.read_ids, answer, "follow_user")]
+
+    async def list_customers(self, staff: StaffUserId) -> list[ExternalUserId]:
+        """
+        Return the customers of *staff*.
+
+        None is also what a member who left may have: it proves no deletion.
+        """
+        endpoint = "externalcontact/list"
+        answer = await self.call(endpoint, params={"userid": staff})
+        if means_nothing_there(answer):
+            return []
+        return [ExternalUserId(each) for each in read(endpoint, types.read_ids, answer, "external_userid")]
+
+    async def get_customer(self, customer: ExternalUserId) -> Customer:
+        """
+        Return *customer* with every relation the app may see; more than 500 take several calls.
+
+        Raises:
+            TooEarly: Nobody visible follows *customer*, or not yet.
+        """
+        endpoint = "externalcontact/get"
+        pages = [page async for page in self._calls.pages(endpoint, self._lane, params={"external_userid": customer})]
+        return read(endpoint, types.read_customer, customer, pages)
+
+    async def get_by_user(self, staff: Sequence[StaffUserId]) -> AsyncIterator[RelationPage]:
+        """
+        Yield the relations of up to 100 members, page by page, in no order; some may come twice.
+
+        Raises:
+            CursorExpired: The listing is incomplete: begin again.
+        """
+        if not 1 <= len(staff) <= PAGE:
+            raise ValueError(f"get_by_user takes 1 to {PAGE} members")
+        endpoint = "externalcontact/batch/get_by_user"
+        body = {"userid_list": list(staff), "limit": PAGE}
+        begun = False
+        async for answer in self._calls.pages(endpoint, self._lane, body=body):
+            if means_nothing_there(answer):
+                if begun:
+                    raise TransientError(endpoint, meaning="the listing broke off")
+                return
+            begun = True
+            yield read(endpoint, types.read_relation_page, answer)
+
+    async def remark(
+        self,
+        staff: StaffUserId,
+        customer: ExternalUserId,
+        *,
+        remark: str | None = None,
+        description: str | None = None,
+        remark_company: str | None = None,
+        remark_mobiles: Sequence[str] | None = None,
+    ) -> None:
+        """
+        Set what is given of what *staff* sees of *customer*. Safe to repeat: it overwrites.
+
+        *remark* holds 20 characters at most, *description* 150. Empty *remark_mobiles* clear the numbers.
+
+        Raises:
+            TooEarly: *customer* is not a contact of *staff*, or not yet.
+            StaffBlocked: The app may not act for *staff*.
+            PermanentError: A field is too long, or the text was refused as spam.
+        """
+        # How WeCom wants a list cleared is not documented; one empty text is the reading that keeps the type.
+        mobiles = None if remark_mobiles is None else list(remark_mobiles) or [""]
+        changes = _given(remark=remark, description=description, remark_company=remark_company, remark_mobiles=mobiles)
+        if not changes:
+            raise ValueError("remark needs at least one field")
+        async with self._calls.relation_lock(staff, customer):
+            await self.call("externalcontact/remark", body={"userid": staff, "external_userid": customer, **changes})
+
+    async def mark_tag(
+        self,
+        staff: StaffUserId,
+        customer: ExternalUserId,
+        *,
+        add: Sequence[TagId] = (),
+        remove: Sequence[TagId] = (),
+    ) -> None:
+        """Add and remove corp tags of one relation. Safe to repeat."""
+        changes = _given(add_tag=list(add) or None, remove_tag=list(remove) or None)
+        if not changes:
+            raise ValueError("mark_tag needs at least one tag")
+        async with self._calls.relation_lock(staff, customer):
+            await self.call("externalcontact/mark_tag", body={"userid": staff, "external_userid": customer, **changes})
+
+    async def send_welcome_msg(
+        self, welcome_code: str, *, text: str = "", attachments: Sequence[Mapping[str, object]] = ()
+    ) -> None:
+        """
+        Send the welcome that *welcome_code* allows once, within 20 seconds of its event.
+
+        Raises:
+            WelcomeRefused: The code is spent or too old, or the two are chatting: nothing is left to do.
+            TransientError: Also when another app is sending with this code: again within the 20 seconds.
+        """
+        content = {"content": text} if text else None
+        body = _given(welcome_code=welcome_code, text=content, attachments=list(attachments) or None)
+        await self.call("externalcontact/send_welcome_msg", body=body)
+
+    # Contact ways
+
+    async def add_contact_way(
+        self,
+        *,
+        state: str,
+        users: Sequence[StaffUserId] = (),
+        parties: Sequence[int] = (),
+        type: ContactWayType = ContactWayType.MULTIPLE,  # noqa: A002 - WeCom's name
+        scene: Scene = Scene.QR_CODE,
+        remark: str | None = None,
+        skip_verify: bool | None = None,
+    ) -> NewContactWay:
+        """
+        Create a contact way. **Not** safe to repeat: a repeat makes a second one.
+
+        Raises:
+            TransientError: It may have been made all the same: look for its *state* before another try.
+        """
+        endpoint = "externalcontact/add_contact_way"
+        body = _given(
+            type=int(type),
+            scene=int(scene),
+            state=state,
+            user=list(users) or None,
+            party=list(parties) or None,
+            remark=remark,
+            skip_verify=skip_verify,
+        )
+        return read(endpoint, types.read_new_contact_way, await self.call(endpoint, body=body))
+
+    async def get_contact_way(self, config_id: ContactWayId) -> ContactWay:
+        """Return a contact way; PermanentError when it is gone."""
+        endpoint = "externalcontact/get_contact_way"
+        answer = await self.call(endpoint, body={"config_id": config_id})
+        return read(endpoint, types.read_contact_way, answer)
+
+    async def list_contact_way(
+        self, *, start_time: int | None = None, end_time: int | None = None
+    ) -> AsyncIterator[tuple[ContactWayId, ...]]:
+        """
+        Yield the ids of contact ways made between two Unix times, by default the last 90 days, in pages.
+
+        Other apps' ways may be among them.
+
+        Raises:
+            CursorExpired: The listing is incomplete: begin again.
+        """
+        endpoint = "externalcontact/list_contact_way"
+        body = _given(start_time=start_time, end_time=end_time, limit=PAGE)
+        async for answer in self._calls.pages(endpoint, self._lane, body=body):
+            yield read(endpoint, types.read_contact_way_ids, answer)
+
+    async def update_contact_way(
+        self,
+        config_id: ContactWayId,
+        *,
+        state: str | None = None,
+        users: Sequence[StaffUserId] | None = None,
+        parties: Sequence[int] | None = None,
+        remark: str | None = None,
+        skip_verify: bool | None = None,
+    ) -> None:
+        """Change what is given of a contact way; *users* and *parties* replace the old lists."""
+        changes = _given(
+            state=state,
+            user=None if users is None else list(users),
+            party=None if parties is None else list(parties),
+            remark=remark,
+            skip_verify=skip_verify,
+        )
+        await self.call("externalcontact/update_contact_way", body={"config_id": config_id, **changes})
+
+    async def del_contact_way(self, config_id: ContactWayId) -> None:
+        """Delete a contact way, and so every printed copy of its QR code; PermanentError when it is gone."""
+        await self.call("externalcontact/del_contact_way", body={"config_id": config_id})
+
+    # Corp tags
+
+    async def get_corp_tags(
+        self, *, tag_ids: Sequence[TagId] = (), group_ids: Sequence[str] = ()
+    ) -> tuple[TagGroup, ...]:
+        """Return the corp's tags: all, or those asked for. Only the latter include deleted ones."""
+        endpoint = "externalcontact/get_corp_tag_list"
+        body = _given(tag_id=list(tag_ids) or None, group_id=list(group_ids) or None)
+        return read(endpoint, types.read_tag_groups, await self.call(endpoint, body=body))
+
+    async def add_corp_tag(self, group_name: str, names: Sequence[str]) -> TagGroup:
+        """Add tags to the group of this name, made when missing; return the group with these tags."""
+        endpoint = "externalcontact/add_corp_tag"
+        body = {"group_name": group_name, "tag": [{"name": name} for name in names]}
+        return read(endpoint, types.read_tag_group, await self.call(endpoint, body=body))
+
+    async def edit_corp_tag(self, tag_or_group_id: str, name: str) -> None:
+        """Rename a tag or a group that this app made."""
+        await self.call("externalcontact/edit_corp_tag", body={"id": tag_or_group_id, "name": name})
+
+    async def del_corp_tag(self, *, tag_ids: Sequence[TagId] = (), group_ids: Sequence[str] = ()) -> None:
+        """Delete tags and groups that this app made; a group goes with its last tag."""
+        body = _given(tag_id=list(tag_ids) or None, group_id=list(group_ids) or None)
+        await self.call("externalcontact/del_corp_tag", body=body)
+
+    # Addresses
+
+    async def get_callback_ips(self) -> list[str]:
+        """Return where callbacks come from: addresses, ``a.b.c.*``, perhaps networks. Trust the signature."""
+        answer = await self.call("getcallbackip")
+        return read("getcallbackip", types.read_ids, answer, "ip_list")
+
+    async def get_api_domain_ips(self) -> list[str]:
+        """Return the addresses of the API itself, for an egress allow list."""
+        answer = await self.call("get_api_domain_ip")
+        return read("get_api_domain_ip", types.read_ids, answer, "ip_list")
+
+
+@asynccontextmanager
+async def open_wecom(
+    *,
+    base_url: str,
+    corp: CorpId,
+    corp_secret: str,
+    quota: Quota,
+    lane: Lane = Lane.LIVE,
+    in_flight: int = 3,
+    timeout: float = 10.0,
+) -> AsyncIterator[WeCom]:
+    """
+    Yield a client for *corp* with its own connections, which are closed at the end.
+
+    *in_flight* is the quota's, per API: it sizes the connection pool. *timeout* is for one call, in seconds.
+    """
+    connector = aiohttp.TCPConnector(limit=in_flight * _APIS_AT_ONCE)
+    async with aiohttp.ClientSession(
+        connector=connector,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        timeout=aiohttp.ClientTimeout(total=None),  # the transport's own covers the whole exchange
+    ) as session:
+        transport = Transport(session, base_url, timeout=timeout)
+        tokens = TokenSource(transport, corp, corp_secret)
+        yield WeCom(Calls(transport=transport, tokens=tokens, quota=quota), lane)
+
+
+def _given(**fields: object) -> dict[str, object]:
+    """Return the fields that were given: what is not sent is not changed."""
+    return {name: value for name, value in fields.items() if value is not None}

@@ -1,0 +1,121 @@
+"""
+One HTTP exchange with WeCom, translated: a JSON object comes back, or a WeComError that carries no URL.
+
+aiohttp puts full URLs, and so the access token and the secret, into its exceptions. None of them leaves this
+module, not even as a cause: only the name of its type does.
+"""
+
+import asyncio
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+import aiohttp
+import orjson
+
+from shared.domain.errors import PermanentError, TransientError
+
+Answer = dict[str, object]
+"""An answer as it came: whoever reads it checks each field."""
+
+_ENDPOINT: Final = re.compile(r"[a-z0-9_]+(/[a-z0-9_]+)*")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """
+    A call, without its token: a GET with ``params``, or a POST when there is a ``body``.
+
+    The contents are never part of the repr: names, remarks, welcome codes.
+    """
+
+    endpoint: str
+    params: Mapping[str, str] = field(default_factory=dict)
+    body: Mapping[str, object] | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse anything that is no path below ``/cgi-bin/``, so that a token never goes elsewhere."""
+        if not _ENDPOINT.fullmatch(self.endpoint):
+            raise PermanentError("?", meaning="not the name of an API, such as externalcontact/get")
+
+    def __repr__(self) -> str:
+        return f"Request({self.endpoint})"
+
+
+class Transport:
+    """Exchanges requests for answers with the WeCom at *base_url*, each within *timeout* seconds."""
+
+    def __init__(self, session: aiohttp.ClientSession, base_url: str, *, timeout: float = 10.0) -> None:
+        self._session = session
+        self._base = f"{base_url.rstrip('/')}/cgi-bin"
+        self._timeout = timeout
+
+    async def exchange(self, request: Request, secrets: Mapping[str, str]) -> Answer:
+        """
+        Return WeCom's answer to *request*, whatever its errcode; *secrets* go into the query as well.
+
+        Raises:
+            TransientError: No readable answer came; whether WeCom acted is unknown.
+            PermanentError: WeCom has no such API, or redirects, as it does for plain http.
+        """
+        status, raw = await self._fetch(request, secrets)
+        endpoint = request.endpoint
+        if status == 404:
+            raise PermanentError(endpoint, meaning="HTTP 404: no such API here. Check QUDAO_API_URL")
+        if 300 <= status < 400:
+            raise PermanentError(endpoint, meaning=f"HTTP {status}: redirected. Check that QUDAO_API_URL is https")
+        if status != 200:
+            raise TransientError(endpoint, meaning=f"HTTP {status}")
+        return read_answer(endpoint, raw)
+
+    async def _fetch(self, request: Request, secrets: Mapping[str, str]) -> tuple[int, bytes]:
+        method, data = ("GET", None) if request.body is None else ("POST", orjson.dumps(request.body))
+        try:
+            async with (
+                asyncio.timeout(self._timeout),
+                self._session.request(
+                    method,
+                    f"{self._base}/{request.endpoint}",
+                    params={**request.params, **secrets},
+                    data=data,
+                    headers={"Content-Type": "application/json"} if data is not None else None,
+                    allow_redirects=False,
+                ) as response,
+            ):
+                return response.status, await response.read()
+        except TimeoutError:
+            reason = f"no answer within {self._timeout:g} s"
+        except (aiohttp.ClientError, OSError) as error:
+            reason = f"no answer: {type(error).__name__}"
+        # Raised out here, so that the error above is neither cause nor context: it quotes the URL.
+        raise TransientError(request.endpoint, meaning=reason)
+
+
+def read_answer(endpoint: str, raw: bytes) -> Answer:
+    """
+    Return the JSON object in *raw*.
+
+    Nicknames can bring control characters, broken UTF-8 and halves of emoji into an otherwise good answer.
+    Those are read or replaced rather than refused, or such a customer could never be marked.
+
+    Raises:
+        TransientError: *raw* is no JSON object.
+    """
+    answer = _parse(raw)
+    if not isinstance(answer, dict):
+        raise TransientError(endpoint, meaning="unreadable answer")
+    return answer
+
+
+def _parse(raw: bytes) -> object:
+    try:
+        return orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        pass
+    try:
+        lenient = json.loads(raw.decode("utf-8-sig", "replace"), strict=False)
+        return json.loads(json.dumps(lenient, ensure_ascii=False).encode("utf-8", "replace"))
+    except (ValueError, RecursionError):
+        return None
