@@ -1,0 +1,103 @@
+"""
+Make a text fit for a remark: visible, on one line, within WeCom's limit, cut where a reader sees a boundary.
+
+WeCom allows "20 characters" without saying of which kind (doc 92115), so UTF-16 units are counted, the
+largest of the readings. The channel is never cut: the customer's company gives way first, then the member's
+userid, then the name.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import regex  # type: ignore[import-untyped]  # ships no types
+
+from shared.domain.templates import SEPARATORS, Field, Template, fill
+
+REMARK_LIMIT: Final = 20
+DESCRIPTION_LIMIT: Final = 150
+WELCOME_LIMIT: Final = 4000
+"""In UTF-8 bytes; the other two in UTF-16 units (doc 92115, 92137)."""
+
+Measure = Callable[[str], int]
+
+_ELASTIC: Final = (Field.CORP_NAME, Field.STAFF, Field.NAME)
+_DANGLING: Final = SEPARATORS + "\u200c\u200d([{<（【「『《〈"
+
+# Braille's blank is not white space to Unicode, but it is to a reader.
+_BLANK: Final = r"\s\u2800"
+_JOINER: Final = r"\u200c\u200d"
+_GRAPHEME: Final = regex.compile(r"\X")
+# Controls, bidi marks and overrides, zero-width and filler characters. Joiners, variation selectors and
+# tags stay for now: emoji, Persian and Indic scripts need them.
+_INVISIBLE: Final = regex.compile(
+    r"(?V1)[[\p{Cc}\p{Cs}\p{NChar}\p{DI}\uFFF9-\uFFFB]--[\s\u200c\u200d\p{VS}\U000E0020-\U000E007F]]"
+)
+_TAGS: Final = regex.compile(r"(\U0001F3F4[\U000E0020-\U000E007E]+\U000E007F)|[\U000E0020-\U000E007F]")
+_IDLE_JOINERS: Final = regex.compile(
+    rf"(?<=[{_BLANK}])[{_JOINER}]+|[{_JOINER}]+(?=[{_BLANK}])|(?<=[{_JOINER}])[{_JOINER}]+"
+)
+_BLANKS: Final = regex.compile(rf"[{_BLANK}]+")
+# What would attach itself to the text in front, then what would to the text behind.
+_EDGES: Final = regex.compile(rf"\A[{_BLANK}\p{{GCB=Extend}}\p{{GCB=SpacingMark}}{_JOINER}]+|[{_BLANK}{_JOINER}]+\Z")
+
+
+def utf16_units(text: str) -> int:
+    """Return the length of *text* in UTF-16 units: 1 for most characters, 2 for most emoji."""
+    return len(text) + sum(char > "\uffff" for char in text)
+
+
+def utf8_bytes(text: str) -> int:
+    """Return the length of *text* in UTF-8 bytes."""
+    return len(text.encode(errors="surrogatepass"))
+
+
+def clean(text: str) -> str:
+    """
+    Return what a reader sees of *text*, on one line; an empty string when that is nothing.
+
+    Control, direction and zero-width characters and lone surrogates go, runs of blanks and line breaks
+    become one space. Cleaning twice changes nothing.
+    """
+    text = _INVISIBLE.sub("", text)
+    text = _TAGS.sub(r"\1", text)
+    text = _IDLE_JOINERS.sub("", text)
+    text = _BLANKS.sub(" ", text)
+    return str(_EDGES.sub("", text))
+
+
+def shorten(text: str, room: int, measure: Measure = utf16_units) -> str:
+    """
+    Return the beginning of the clean *text* that fits into *room*, whole graphemes only.
+
+    A grapheme too large for the room by itself is left out rather than ending the text; a separator, an
+    opening bracket or a joiner at the cut goes too.
+    """
+    if measure(text) <= room:
+        return text
+    taken = ""
+    for grapheme in _GRAPHEME.findall(text):
+        if measure(grapheme) > room:
+            continue
+        if measure(taken + grapheme) > room:
+            break
+        taken += grapheme
+    return clean(taken).rstrip(_DANGLING)
+
+
+def fixed_size(template: Template, values: Mapping[Field, str], measure: Measure = utf16_units) -> int:
+    """Return the size of what :func:`fit` never shortens."""
+    fields = sum(measure(values[field]) * template.count(field) for field in Field if field not in _ELASTIC)
+    return measure(template.literals()) + fields
+
+
+def fit(template: Template, values: Mapping[Field, str], limit: int, measure: Measure = utf16_units) -> str:
+    """Return *template* filled with *values*, at most *limit* long provided that its ``fixed_size`` is."""
+    shown = {field: clean(value) for field, value in values.items()}
+    text = fill(template, shown).strip()
+    for field in _ELASTIC:
+        excess = measure(text) - limit
+        if excess > 0 and shown[field] and (count := template.count(field)):
+            room = measure(shown[field]) - -(-excess // count)
+            shown[field] = shorten(shown[field], room, measure)
+            text = fill(template, shown).strip()
+    return text
