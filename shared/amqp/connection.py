@@ -1,0 +1,269 @@
+"""
+An AMQP connection that comes back by itself.
+
+Built on aio-pika's plain connection: its robust one retries without jitter and loops for ever on a queue that was
+declared differently. None of aio-pika's exceptions leaves as such: see :func:`translated`.
+"""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from typing import Any, Final, Self
+
+import structlog
+from aio_pika import Connection
+from aio_pika.abc import AbstractChannel, AbstractConnection
+from aio_pika.exceptions import CONNECTION_EXCEPTIONS, ProbableAuthenticationError
+from aiormq.connection import TCPTransportFactory, TLSTransportFactory, TransportFactory
+from aiormq.exceptions import ConnectionNotAllowed
+from yarl import URL
+
+from shared.domain.errors import ConfigurationError, QudaoError, QueueUnavailable
+
+log = structlog.get_logger()
+
+HEARTBEAT: Final = 10
+"""Seconds; a link that swallows everything is noticed after about three of them (aiormq waits (10 + 1) x 3)."""
+
+CONNECT_SECONDS: Final = 5.0
+CALL_SECONDS: Final = 2.0
+CLOSE_SECONDS: Final = 2.0
+PAUSES: Final = (0.5, 15.0)
+"""Shortest and longest pause between two attempts to connect."""
+
+STEADY_SECONDS: Final = 10.0
+"""A connection that lived this long starts the pauses afresh."""
+
+BLOCKED: Final = "the broker takes no messages: it is short of memory or disk"
+
+Prepare = Callable[[AbstractConnection], Awaitable[None]]
+"""What must be done on a new connection before it is offered to anybody, such as declaring queues."""
+
+
+@contextmanager
+def translated(doing: str) -> Iterator[None]:
+    """
+    Turn whatever aio-pika fails with while *doing* something into QueueUnavailable.
+
+    That includes CancelledError: aiormq uses it to end the calls that wait on a connection that closes. A
+    cancellation that was asked of this task passes.
+    """
+    try:
+        yield
+    except asyncio.CancelledError as exc:
+        if _cancelled():
+            raise
+        raise QueueUnavailable(f"cannot {doing}: the connection closed") from exc
+    except TimeoutError as exc:
+        raise QueueUnavailable(f"cannot {doing}: the broker does not answer") from exc
+    except CONNECTION_EXCEPTIONS as exc:
+        raise QueueUnavailable(f"cannot {doing}: {said(exc)}") from exc
+
+
+@asynccontextmanager
+async def beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Run *work*, which never ends by itself, beside the context; errors of the context leave it unwrapped."""
+    group = asyncio.TaskGroup()
+    await group.__aenter__()
+    task = group.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await group.__aexit__(None, None, None)
+
+
+class AmqpConnection:
+    """One named connection, kept up for as long as the context is open."""
+
+    def __init__(self, url: str, name: str, prepare: Prepare | None = None) -> None:
+        """
+        Args:
+            url: ``amqp://user:password@host:port/vhost`` or ``amqps://…``.
+            name: What the broker's own tools show.
+            prepare: Runs on every new connection; its ConfigurationError or QueueUnavailable means another attempt.
+
+        Raises:
+            ConfigurationError: *url* is not one. The text does not quote it: it holds a password.
+        """
+        self._url = _parse(url).update_query(name=name)
+        self._name = name
+        self._prepare = prepare
+        self._connection: AbstractConnection | None = None
+        self._lost = asyncio.Event()
+        self._usable = asyncio.Event()
+        self._tried = asyncio.Event()
+        self._stack = AsyncExitStack()
+        self.problem: QudaoError | None = QueueUnavailable("not connected yet")
+        """Why the connection cannot be used now; None when it can."""
+
+    async def __aenter__(self) -> Self:
+        await self._stack.enter_async_context(beside(self._supervise()))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()
+
+    async def tried(self) -> None:
+        """Return after the first attempt to connect, however it ended: see ``problem``."""
+        await self._tried.wait()
+
+    async def usable(self) -> None:
+        """Return once there is a connection, prepared and not blocked."""
+        await self._usable.wait()
+
+    async def channel(self, *, confirms: bool = False) -> AbstractChannel:
+        """
+        Open a channel; with *confirms* for publishing. The caller closes it, see :func:`close_channel`.
+
+        Raises:
+            QueueUnavailable: There is no usable connection, or it does not answer and is therefore given up.
+        """
+        if self._connection is None or self.problem is not None:
+            raise QueueUnavailable(str(self.problem))
+        lost = self._lost
+        channel = self._connection.channel(publisher_confirms=confirms, on_return_raises=confirms)
+        try:
+            with translated("open a channel"):
+                async with asyncio.timeout(CALL_SECONDS):
+                    await channel
+        except QueueUnavailable:
+            lost.set()
+            raise
+        return channel
+
+    async def _supervise(self) -> None:
+        """Connect, watch and connect again, for ever."""
+        loop = asyncio.get_running_loop()
+        failures = 0
+        while True:
+            started = loop.time()
+            transport = _Transport()
+            connection = Connection(self._url)
+            connection.kwargs["transport_factory"] = transport
+            try:
+                await self._open(connection)
+                await self._watch(connection)
+                self._report(QueueUnavailable("the connection was lost"))
+            except (ConfigurationError, QueueUnavailable) as error:
+                self._report(error)
+            finally:
+                self._connection = None
+                await _close(connection, transport)
+            failures = 0 if loop.time() - started > STEADY_SECONDS else failures + 1
+            await asyncio.sleep(pause(failures))
+
+    async def _open(self, connection: Connection) -> None:
+        self._lost = lost = asyncio.Event()
+        connection.close_callbacks.add(lambda *_: lost.set())
+        try:
+            with translated("connect"):
+                async with asyncio.timeout(CONNECT_SECONDS):
+                    await connection.connect()
+        except QueueUnavailable as error:
+            if isinstance(error.__cause__, ProbableAuthenticationError | ConnectionNotAllowed):
+                problem = f"the broker refuses the login or the vhost: {said(error.__cause__)}"
+                raise ConfigurationError([problem]) from error
+            raise
+        if self._prepare is not None:
+            await self._prepare(connection)
+
+    async def _watch(self, connection: Connection) -> None:
+        """Offer *connection* until it is lost, and hold it back while the broker blocks it."""
+        lost = self._lost
+        self._connection = connection
+        while not lost.is_set():
+            self._report(QueueUnavailable(BLOCKED) if await _is_blocked(connection) else None)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(0.1):
+                    await lost.wait()
+
+    def _report(self, problem: QudaoError | None) -> None:
+        if str(problem) != str(self.problem):
+            if problem is None:
+                log.info("amqp.connected", connection=self._name)
+            else:
+                log.warning("amqp.unavailable", connection=self._name, reason=str(problem))
+        self.problem = problem
+        self._tried.set()
+        if problem is None:
+            self._usable.set()
+        else:
+            self._usable.clear()
+
+
+async def close_channel(channel: AbstractChannel) -> None:
+    """Close *channel* whatever state it and its connection are in; what was not acknowledged on it goes back."""
+    with suppress(QueueUnavailable), translated("close a channel"):
+        async with asyncio.timeout(CLOSE_SECONDS):
+            await channel.close()
+
+
+class _Transport(TransportFactory):
+    """Remembers the socket, so that a link that swallows everything can be cut instead of being waited for."""
+
+    def __init__(self) -> None:
+        self._writer: asyncio.StreamWriter | None = None
+
+    async def create(
+        self,
+        url: URL,
+        **options: Any,  # noqa: ANN401 - aiormq's own, handed on
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        factory = TLSTransportFactory() if url.scheme == "amqps" else TCPTransportFactory()
+        reader, self._writer = await factory.create(url, **options)
+        return reader, self._writer
+
+    def abort(self) -> None:
+        """Cut the link."""
+        if self._writer is not None:
+            self._writer.transport.abort()
+
+
+async def _close(connection: Connection, transport: _Transport) -> None:
+    try:
+        with suppress(QueueUnavailable), translated("close the connection"):
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await connection.close()
+    finally:
+        transport.abort()
+
+
+async def _is_blocked(connection: Connection) -> bool:
+    """Tell whether the broker sent ``connection.blocked``: aiormq keeps that to itself, but lets us wait for it."""
+    if connection.transport is None:
+        return False
+    try:
+        async with asyncio.timeout(0):
+            await connection.transport.ready()
+    except TimeoutError:
+        return True
+    return False
+
+
+def _parse(url: str) -> URL:
+    try:
+        parsed = URL(url)
+        valid = parsed.scheme in ("amqp", "amqps") and bool(parsed.host) and parsed.port != 0
+    except ValueError:
+        valid = False
+    if not valid:
+        raise ConfigurationError(["the queue's URL must look like amqp://user:password@host:5672/vhost"])
+    return parsed if "heartbeat" in parsed.query else parsed.update_query(heartbeat=str(HEARTBEAT))
+
+
+def pause(failures: int) -> float:
+    """Return the next pause: doubling, with jitter, so that a fleet does not knock in step."""
+    shortest, longest = PAUSES
+    return min(shortest * 2.0**failures, longest) * random.uniform(0.5, 1.0)  # noqa: S311 - not a secret
+
+
+def _cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
+
+
+def said(error: BaseException) -> str:
+    """Return what the broker or the system said; neither repeats a password."""
+    return str(error) or type(error).__name__
