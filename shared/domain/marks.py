@@ -176,7 +176,7 @@ def _values(channel: Channel, work: Work, relation: Relation | None) -> Mapping[
         Field.CHANNEL: channel.name,
         Field.DATE: date,
         Field.TIME: time,
-        Field.STAFF: work.staff,
+        Field.STAFF: relation.staff if relation else work.staff,
         Field.CORP_NAME: relation.corp_name if relation else "",
         Field.STATE: channel.state,
     }

@@ -1,0 +1,205 @@
+"""
+The settings: environment variables, or the same names in ``.env``; the environment goes first.
+
+Read once, in ``cli/``; components are given their part. Messages never hold a value, since a value may be a secret in
+the wrong place.
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, Self
+
+from dotenv import dotenv_values
+from pydantic import AfterValidator, Field, PlainValidator, SecretStr, ValidationError, model_validator
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from shared.domain.errors import ConfigurationError
+from shared.domain.ids import CorpId
+from shared.domain.spelling import did_you_mean
+
+_PREFIX: Final = "QUDAO_"
+_OTHERS: Final = "QUDAO_TEST_"
+_ENCODING: Final = "utf-8-sig"
+_AES_KEY: Final = re.compile(r"[A-Za-z0-9+/]{43}")
+_ADDRESS: Final = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\s:/\[\]]+)):(\d{1,5})")
+_WORDING: Final = {
+    "int_parsing": "must be a whole number",
+    "float_parsing": "must be a number",
+    "literal_error": "must be {expected}",
+    "greater_than": "must be greater than {gt:g}",
+    "greater_than_equal": "must be at least {ge:g}",
+    "finite_number": "must be a finite number",
+}
+
+
+class Need(StrEnum):
+    """What a command does that it cannot do without certain settings."""
+
+    CALLBACK = "callback"
+    API = "api"
+
+
+_REQUIRED: Final[Mapping[Need, Mapping[str, str]]] = {
+    Need.CALLBACK: {
+        "corp_id": "the corp id (企业ID), from 我的企业 in the admin console",
+        "callback_token": "the Token from the app's 接收消息 page",
+        "callback_aes_key": "the EncodingAESKey from the app's 接收消息 page",
+    },
+    Need.API: {
+        "corp_id": "the corp id (企业ID), from 我的企业 in the admin console",
+        "corp_secret": "the app's Secret, from its page in the admin console",
+    },
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a server listens. Port 0 takes a free one."""
+
+    host: str
+    port: int
+
+
+def _address(value: object) -> Address:
+    if isinstance(value, Address):
+        return value
+    match = _ADDRESS.fullmatch(value) if isinstance(value, str) else None
+    if not match or int(match[3]) > 65535:
+        raise ValueError("must be host:port, for example 127.0.0.1:8080 or [::1]:8080")
+    return Address(match[1] or match[2], int(match[3]))
+
+
+def _aes_key(value: SecretStr) -> SecretStr:
+    if value.get_secret_value() and not _AES_KEY.fullmatch(value.get_secret_value()):
+        raise ValueError("must be the 43 letters and digits of the EncodingAESKey")
+    return value
+
+
+def _queue_url(value: SecretStr) -> SecretStr:
+    if not re.fullmatch(r"sqlite:///.+|amqps?://[^\s/]+.*", value.get_secret_value()):
+        raise ValueError("must be sqlite:///path, amqp://host/vhost or amqps://host/vhost")
+    return value
+
+
+def _api_url(value: str) -> str:
+    if not re.fullmatch(r"https?://[^\s/?#@]+/*", value):
+        raise ValueError("must be https://host or http://host:port, without a path")
+    return value.rstrip("/")
+
+
+AesKey = Annotated[SecretStr, AfterValidator(_aes_key)]
+Listen = Annotated[Address, NoDecode, PlainValidator(_address)]
+Count = Annotated[int, Field(ge=1)]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class Settings(BaseSettings):
+    """Everything that can be set; ``docs/reference/settings.md`` explains each. A secret that is not set is empty."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=_PREFIX, frozen=True, extra="ignore", hide_input_in_errors=True, env_file_encoding=_ENCODING
+    )
+
+    corp_id: CorpId = CorpId("")
+    corp_secret: SecretStr = SecretStr("")
+    callback_token: SecretStr = SecretStr("")
+    callback_aes_key: AesKey = SecretStr("")
+    callback_token_previous: SecretStr = SecretStr("")
+    callback_aes_key_previous: AesKey = SecretStr("")
+    api_url: Annotated[str, AfterValidator(_api_url)] = "https://qyapi.weixin.qq.com"
+    api_timeout: Seconds = 10.0
+    queue_url: Annotated[SecretStr, AfterValidator(_queue_url)] = SecretStr("sqlite:///var/queue.db")
+    spool: Path | None = Path("var/spool.db")
+    listen: Listen = Address("127.0.0.1", 8080)
+    admin_listen: Listen = Address("127.0.0.1", 9090)
+    channels: Path = Path("channels.toml")
+    quota_per_minute: Count = 8000
+    quota_per_hour: Count = 120_000
+    quota_in_flight: Count = 3
+    quota_minute_seconds: Seconds = 60.0
+    quota_hour_seconds: Seconds = 3600.0
+    stop_grace: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 25.0
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["auto", "console", "json"] = "auto"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _tidy(cls, given: dict[str, Any]) -> dict[str, Any]:
+        """Trim values; an empty one counts as not set, but turns the spool off."""
+        trimmed = {name: value.strip() if isinstance(value, str) else value for name, value in given.items()}
+        tidy = {name: value for name, value in trimmed.items() if value not in ("", None)}
+        for name in ("log_level", "log_format"):
+            if name in tidy:
+                tidy[name] = str(tidy[name]).lower()
+        return {**tidy, "spool": None} if trimmed.get("spool") == "" else tidy
+
+    @model_validator(mode="after")
+    def _listens_apart(self) -> Self:
+        if self.listen == self.admin_listen and self.listen.port:
+            raise ValueError("QUDAO_ADMIN_LISTEN: must differ from QUDAO_LISTEN, which faces the world")
+        return self
+
+    @property
+    def queue_file(self) -> Path | None:
+        """The embedded queue's file, relative to the working folder unless absolute; None with a broker."""
+        scheme, _, path = self.queue_url.get_secret_value().partition(":///")
+        return Path(path) if scheme == "sqlite" else None
+
+
+def load_settings(*needs: Need, env_file: Path = Path(".env")) -> Settings:
+    """
+    Return the settings, having made sure of those that *needs* ask for.
+
+    Raises:
+        ConfigurationError: All problems, each with its fix.
+    """
+    given = _given(env_file)
+    problems = [*_unknown(given), *_missing(given, needs)]
+    settings = None
+    try:
+        settings = Settings(_env_file=env_file)  # type: ignore[call-arg]  # BaseSettings' own argument, no field
+    except ValidationError as invalid:
+        problems += [_explain(error) for error in invalid.errors(include_url=False, include_input=False)]
+    if problems or not settings:
+        # "from None": the cause would show what was given, and that may be a secret.
+        raise ConfigurationError(problems) from None
+    return settings
+
+
+def _given(env_file: Path) -> Mapping[str, str]:
+    """Return our variables as they are set, by their names in capitals."""
+    try:
+        values = {**dotenv_values(env_file, encoding=_ENCODING), **os.environ}
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError([f"{env_file}: cannot be read as UTF-8 text; mend or remove it"]) from error
+    ours = {name.upper(): value or "" for name, value in values.items() if name.upper().startswith(_PREFIX)}
+    return {name: value for name, value in ours.items() if not name.startswith(_OTHERS)}
+
+
+def _unknown(given: Mapping[str, str]) -> list[str]:
+    known = [_variable(field) for field in Settings.model_fields]
+    return [f"{name}: unknown setting{did_you_mean(name, known)}" for name in sorted(given) if name not in known]
+
+
+def _missing(given: Mapping[str, str], needs: tuple[Need, ...]) -> list[str]:
+    required = {field: fix for need in needs for field, fix in _REQUIRED[need].items()}
+    return [
+        f"{_variable(field)}: is missing; set it to {fix}"
+        for field, fix in required.items()
+        if not given.get(_variable(field), "").strip()
+    ]
+
+
+def _explain(error: ErrorDetails) -> str:
+    wording = _WORDING.get(error["type"])
+    message = wording.format(**error.get("ctx", {})) if wording else error["msg"].removeprefix("Value error, ")
+    return f"{_variable(str(error['loc'][0]))}: {message}" if error["loc"] else message
+
+
+def _variable(field: str) -> str:
+    return _PREFIX + field.upper()
