@@ -1,0 +1,65 @@
+"""Serves a simulator: the APIs, the control API, and the callbacks that go out."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import aiohttp
+from aiohttp import web
+
+from shared.wecom.simulator.api import Api
+from shared.wecom.simulator.callbacks import CallbackSender, UrlCheck
+from shared.wecom.simulator.control import Control
+from shared.wecom.simulator.corp import App
+from shared.wecom.simulator.simulator import Simulator
+
+_BODY_LIMIT = 2 * 2**20
+_GRACE = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """A simulator that is being served at ``url``."""
+
+    simulator: Simulator
+    url: str
+    sender: CallbackSender
+
+    async def verify_url(self, app: App | None = None) -> UrlCheck:
+        """Check an app's callback URL as the console does at every save."""
+        return await self.sender.verify_url(app or self.simulator.app)
+
+
+def create_app(simulator: Simulator, sender: CallbackSender) -> web.Application:
+    """Return the web application: ``/cgi-bin/`` for clients, ``/_simulator/`` for those who direct the play."""
+    app = web.Application(client_max_size=_BODY_LIMIT)
+    Api(simulator.scenario, simulator.tokens).add_routes(app)
+    Control(simulator, sender).add_routes(app)
+    app.router.add_route("*", "/{anything:.*}", _unknown_path)
+    return app
+
+
+async def _unknown_path(_: web.Request) -> web.Response:
+    return web.Response(status=404)
+
+
+@asynccontextmanager
+async def run_simulator(simulator: Simulator, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[Server]:
+    """Serve *simulator* while the block runs; port 0 takes a free one."""
+    connector = aiohttp.TCPConnector(limit=0)
+    async with aiohttp.ClientSession(connector=connector) as session:
+        sender = CallbackSender(simulator.scenario, session)
+        runner = web.AppRunner(create_app(simulator, sender), access_log=None, shutdown_timeout=_GRACE)
+        await runner.setup()
+        try:
+            site = web.TCPSite(runner, host, port)
+            await site.start()
+            bound = runner.addresses[0][1]
+            async with asyncio.TaskGroup() as group:
+                delivering = group.create_task(sender.run())
+                yield Server(simulator=simulator, url=f"http://{host}:{bound}", sender=sender)
+                delivering.cancel()
+        finally:
+            simulator.scenario.stopping.set()
+            await runner.cleanup()
