@@ -5,10 +5,13 @@ WeCom limits a corp, not a process (doc 90312): calls in a minute, in an hour, a
 that calls WeCom asks here first.
 """
 
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Protocol
 
+from shared.domain.errors import ConfigurationError
 from shared.domain.events import Lane
 
 
@@ -17,7 +20,11 @@ class Limits:
     """
     What one corp may use of one API, over all processes together.
 
-    The windows are a minute and an hour unless a simulator scales them down (both in seconds).
+    The windows are a minute and an hour unless a simulator scales them down (both in seconds). The reserves are the
+    shares of the minute and the hour that only ``FAST`` may touch.
+
+    Raises:
+        ConfigurationError: A limit or a window is not positive, or a reserve leaves nothing.
     """
 
     per_minute: int = 8000
@@ -25,18 +32,133 @@ class Limits:
     in_flight: int = 3
     minute: float = 60.0
     hour: float = 3600.0
+    minute_reserve: float = 0.10
+    hour_reserve: float = 0.05
+
+    def __post_init__(self) -> None:
+        positive = ("per_minute", "per_hour", "in_flight", "minute", "hour")
+        problems = [f"quota: {name} must be above 0" for name in positive if getattr(self, name) <= 0]
+        shares = ("minute_reserve", "hour_reserve")
+        problems += [
+            f"quota: {name} must be from 0 up to, not including, 1"
+            for name in shares
+            if not 0 <= getattr(self, name) < 1
+        ]
+        if problems:
+            raise ConfigurationError(problems)
+
+    def minute_for(self, lane: Lane) -> int:
+        """Return up to which count of the minute *lane* may call."""
+        return self.per_minute if lane is Lane.FAST else _share(self.per_minute, self.minute_reserve)
+
+    def hour_for(self, lane: Lane) -> int:
+        """Return up to which count of the hour *lane* may call."""
+        return self.per_hour if lane is Lane.FAST else _share(self.per_hour, self.hour_reserve)
+
+
+def _share(limit: int, reserve: float) -> int:
+    """Return what is left of *limit* beside the reserve: at least one, or a small limit would stop a lane for ever."""
+    return max(1, int(limit * (1 - reserve) + 1e-9))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """How much of one API's quota is used now."""
+
+    endpoint: str
+    minute: int
+    hour: int
+    in_flight: int
+    limits: Limits
+
+
+class HoldKind(StrEnum):
+    """Why calls are held back."""
+
+    BRAKE = "brake"
+    """WeCom said 45009: nobody calls the API until the window is over."""
+
+    BREAKER = "breaker"
+    """A person must act first (secret, permission, trusted address): one probe a minute."""
+
+    LOWERED = "lowered"
+    """WeCom said 45033 or 45035: fewer calls at once for a while."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hold:
+    """
+    One API that is held back, for ``qudao status``.
+
+    Attributes:
+        staff: The one member it concerns; empty when all.
+        until: Unix seconds; for the breaker the next probe.
+        reason: What WeCom's code means and what to do; a constant, free of personal data.
+    """
+
+    endpoint: str
+    kind: HoldKind
+    until: float
+    staff: str = ""
+    errcode: int | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerSeen:
+    """A process that uses the quota: ``seen`` is when it last said so, in Unix seconds."""
+
+    name: str
+    seen: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """The deployment's quota at one moment."""
+
+    usage: Sequence[Usage]
+    workers: Sequence[WorkerSeen]
+    holds: Sequence[Hold] = ()
+
+
+class Grant(Protocol):
+    """Leave for one call, and its place in flight."""
+
+    def release(self) -> None:
+        """Give the place back: the call has ended, or was never made. Never waits; a second time does nothing."""
+        ...
+
+
+class Counters(Protocol):
+    """Where the calls of all processes are counted: what an adapter provides and the valve builds on."""
+
+    async def acquire(self, endpoint: str, lane: Lane) -> Grant:
+        """
+        Wait for leave to call *endpoint* once for *lane*. The call must follow at once. Safe to cancel.
+
+        Raises:
+            QueueUnavailable: The shared counters cannot be reached; nothing may be called.
+        """
+        ...
+
+    async def snapshot(self) -> Snapshot:
+        """Return what is used now, over all processes."""
+        ...
 
 
 class Quota(Protocol):
     """The corp's quota, shared by every process of the deployment."""
 
-    def permit(self, endpoint: str, lane: Lane) -> AbstractAsyncContextManager[None]:
+    def permit(self, endpoint: str, lane: Lane, staff: str = "") -> AbstractAsyncContextManager[None]:
         """
         Wait until *endpoint* may be called once for *lane*, and hold one place in flight while the context is open.
 
         ``FAST`` may use everything; other lanes leave the last tenth of the minute and twentieth of the hour.
+        An exception that leaves the context is how the quota learns what WeCom said. *staff* is the member that the
+        call acts for, where there is one: WeCom can block a single member.
 
         Raises:
+            CallAborted: The API is held back for long; carries ``retry_after``.
             QueueUnavailable: The shared counters cannot be reached; nothing may be called.
         """
         ...
