@@ -1,11 +1,12 @@
-"""What a handler may use. Built once in the composition root, one for each lane."""
+"""What a handler may use. Built once in the composition root."""
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from weakref import WeakValueDictionary
 
 from shared.clock import Clock
 from shared.domain.channels import Channels
+from shared.domain.events import Lane
 from shared.domain.ids import ExternalUserId, StaffUserId
 from shared.wecom.client import WeCom
 from workers.tags import Tags
@@ -46,3 +47,7 @@ class Services:
     clock: Clock
     tags: Tags
     relations: RelationLocks = field(default_factory=RelationLocks)
+
+    def on(self, lane: Lane) -> "Services":
+        """Return the same, calling WeCom in *lane*'s share of the quota."""
+        return replace(self, wecom=self.wecom.on(lane))

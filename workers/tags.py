@@ -1,0 +1,45 @@
+"""Corp tags by name: people write ``group/tag``, WeCom marks with ids."""
+
+import asyncio
+from collections.abc import Sequence
+
+from shared.domain.channels import TagName
+from shared.domain.ids import TagId
+from shared.wecom.client import WeCom
+from shared.wecom.types import TagGroup
+
+
+class Tags:
+    """The ids of corp tags: read from WeCom when first needed, made when missing, kept for the life of the process."""
+
+    def __init__(self) -> None:
+        self._ids: dict[TagName, TagId] = {}
+        self._lock = asyncio.Lock()
+
+    async def ids(self, names: Sequence[TagName], wecom: WeCom) -> dict[TagName, TagId]:
+        """
+        Return the id of each of *names*.
+
+        Groups and tags that do not exist are created; WeCom makes no second one of the same name in a group.
+
+        Raises:
+            WeComError: The tags cannot be read or created.
+        """
+        async with self._lock:
+            if not self._ids.keys() >= set(names):
+                self._remember(*await wecom.get_corp_tags())
+            for group in {name.group for name in names}:
+                missing = [name.tag for name in names if name.group == group and name not in self._ids]
+                if missing:
+                    self._remember(await wecom.add_corp_tag(group, missing))
+            return {name: self._ids[name] for name in names}
+
+    def forget(self) -> None:
+        """Forget all ids: WeCom said that one of them is gone (40068), somebody deleted a tag."""
+        self._ids.clear()
+
+    def _remember(self, *groups: TagGroup) -> None:
+        for group in groups:
+            for tag in group.tags:
+                if not (group.deleted or tag.deleted):
+                    self._ids[TagName(group=group.name, tag=tag.name)] = tag.tag_id
