@@ -1,7 +1,7 @@
 """
 The two callback handlers: the URL check, and the event.
 
-An event's way: body, :func:`read_callback`, :meth:`Publisher.publish`, 200. No WeCom API call, no business
+An event's way: body, :func:`read_callback`, the queue's ``publish``, 200. No WeCom API call, no business
 rule. Each callback leaves one log line and one count, and no part of a query or a body in either.
 """
 
@@ -12,12 +12,13 @@ from typing import Final
 import structlog
 from aiohttp import hdrs, web
 
+from ingress.deadlines import Deadlines
 from ingress.metrics import IngressMetrics
-from ingress.publishing import Publisher
 from shared.clock import Clock
 from shared.domain.errors import CallbackRejected, QueueUnavailable
 from shared.domain.events import Event, Work, lanes_of
-from shared.queue.message import message_for
+from shared.queue.message import Message, message_for
+from shared.queue.port import EventQueue
 from shared.wecom.callback import answer_url_check, read_callback
 from shared.wecom.crypto import Keyring
 from shared.wecom.fields import MAX_BODY
@@ -40,15 +41,17 @@ class Callbacks:
         self,
         *,
         keyring: Keyring,
-        publisher: Publisher,
+        queue: EventQueue,
         clock: Clock,
         metrics: IngressMetrics,
+        deadlines: Deadlines,
         read_timeout: float = READ_TIMEOUT,
     ) -> None:
         self._keyring = keyring
-        self._publisher = publisher
+        self._queue = queue
         self._clock = clock
         self._metrics = metrics
+        self._deadlines = deadlines
         self._read_timeout = read_timeout
         self.heard: set[web.RequestHandler] = set()
 
@@ -73,34 +76,9 @@ class Callbacks:
             event = read_callback(self._keyring, request.rel_url.raw_query_string, body)
         except CallbackRejected as rejection:
             return self._reject(request, rejection, started)
-        if not isinstance(event, Work):
-            return self._ignore(event, started)
-        message = message_for(event, now=self._clock.time())
-        try:
-            await self._publisher.publish(message, lanes_of(event))
-        except QueueUnavailable as failure:
-            self._metrics.failed.inc()
-            log.error(  # noqa: TRY400 - the reason says it; a traceback per callback would bury it
-                "callback.failed",
-                reason=str(failure),
-                event_id=message.event_id,
-                kind=type(event).__name__,
-                seconds=self._observe(started),
-            )
-            return web.Response(status=503)
-        self._metrics.accepted.labels(type(event).__name__).inc()
-        log.info(
-            "callback.accepted",
-            event_id=message.event_id,
-            kind=type(event).__name__,
-            corp=event.corp,
-            staff=event.staff,
-            customer=event.customer,
-            state=event.state,
-            created_at=event.created_at,
-            seconds=self._observe(started),
-        )
-        return web.Response()
+        if isinstance(event, Work):
+            return await self._accept(request, event, started)
+        return self._ignore(event, started)
 
     async def _read(self, request: web.Request) -> bytes:
         """Return the body, whatever its content type says."""
@@ -109,6 +87,8 @@ class Callbacks:
         if request.content_length is not None and request.content_length > MAX_BODY:
             raise CallbackRejected(413, "body is too large")
         try:
+            if request.content.is_eof():  # arrived with the headers, as most do: no timer needed
+                return await request.read()
             async with asyncio.timeout(self._read_timeout):
                 return await request.read()
         except TimeoutError as error:
@@ -118,7 +98,46 @@ class Callbacks:
         except (web.RequestPayloadError, ConnectionError) as error:
             raise CallbackRejected(400, "body is cut off") from error
 
+    async def _accept(self, request: web.Request, event: Work, started: float) -> web.Response:
+        """
+        Publish *event* and answer.
+
+        The publish runs to its end, whatever happens to the caller: aiohttp does not cancel handlers of lost
+        connections, and a late answer is sent by :class:`Deadlines`.
+        """
+        message = message_for(event, now=self._clock.time())
+        pending = self._deadlines.start(request, lambda: self._fail(event, message, "not durable in time", started))
+        reason = ""
+        try:
+            await self._queue.publish(message, lanes_of(event))
+        except QueueUnavailable as error:
+            reason = str(error)
+        except Exception as error:  # a bug of ours: WeCom has to send again, as if the queue were away
+            log.exception("publish.crashed", event_id=message.event_id)
+            reason = f"unexpected {type(error).__name__}"
+        if answered := await self._deadlines.end(pending):
+            self._metrics.late.labels("failed" if reason else "durable").inc()
+            log.warning("publish.ended_late", event_id=message.event_id, reason=reason, durable=not reason)
+            return answered
+        if reason:
+            return self._fail(event, message, reason, started)
+        kind = type(event).__name__
+        self._metrics.accepted.labels(kind).inc()
+        log.info(
+            "callback.accepted",
+            event_id=message.event_id,
+            kind=kind,
+            corp=event.corp,
+            staff=event.staff,
+            customer=event.customer,
+            state=event.state,
+            created_at=event.created_at,
+            seconds=self._observe(started),
+        )
+        return web.Response()
+
     def _ignore(self, event: Event, started: float) -> web.Response:
+        """Answer 200 to an event of a kind nobody handles: WeCom need not send it again."""
         kind = type(event).__name__
         self._metrics.ignored.labels(kind).inc()
         names = {name: getattr(event, name) for name in ("event", "change") if hasattr(event, name)}
@@ -138,6 +157,21 @@ class Callbacks:
         response = web.Response(status=rejection.status)
         if not request.content.is_eof():
             response.force_close()
+        return response
+
+    def _fail(self, event: Work, message: Message, reason: str, started: float) -> web.Response:
+        """Answer 503: the event is not known to be durable, and WeCom has to send it again."""
+        kind = type(event).__name__
+        self._metrics.failed.labels(kind).inc()
+        log.error(
+            "callback.failed",
+            reason=reason,
+            event_id=message.event_id,
+            kind=kind,
+            seconds=self._observe(started),
+        )
+        response = web.Response(status=503)
+        response.force_close()  # the connection may be busy with a late publish for long
         return response
 
     def _observe(self, started: float) -> float:

@@ -34,6 +34,7 @@ class IngressMetrics:
         self.failed = Counter(
             "qudao_callbacks_failed",
             "Callbacks answered 503: WeCom has to send them again",
+            ["kind"],
             registry=registry,
         )
         self.seconds = Histogram(

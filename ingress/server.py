@@ -12,8 +12,8 @@ from prometheus_client import CollectorRegistry
 from ingress.app import create_admin_app, create_app
 from ingress.callbacks import READ_TIMEOUT, Callbacks
 from ingress.connections import PATIENCE, reap
+from ingress.deadlines import DEADLINE, Deadlines
 from ingress.metrics import IngressMetrics
-from ingress.publishing import DEADLINE, publishing
 from shared.clock import Clock
 from shared.domain.errors import ConfigurationError
 from shared.queue.port import EventQueue
@@ -63,30 +63,37 @@ async def serve(
         ConfigurationError: An address cannot be listened on.
     """
     metrics = IngressMetrics(registry)
-    async with publishing(queue, metrics, deadline=deadline) as publisher:
-        callbacks = Callbacks(
-            keyring=keyring, publisher=publisher, clock=clock, metrics=metrics, read_timeout=read_timeout
-        )
-        admin_app = create_admin_app(registry=registry, check=queue.check, stop=stop)
-        grace = read_timeout + deadline
+    deadlines = Deadlines(deadline)
+    metrics.publishing.set_function(lambda: len(deadlines))
+    callbacks = Callbacks(
+        keyring=keyring,
+        queue=queue,
+        clock=clock,
+        metrics=metrics,
+        deadlines=deadlines,
+        read_timeout=read_timeout,
+    )
+    admin_app = create_admin_app(registry=registry, check=queue.check, stop=stop)
+    grace = read_timeout + deadline
+    async with asyncio.TaskGroup() as group:
+        watcher = group.create_task(deadlines.watch())
         async with (
             _running(admin_app, admin_listen, grace) as (admin_bound, _),
             _running(create_app(callbacks), listen, grace) as (callbacks_bound, server),
-            asyncio.TaskGroup() as group,
         ):
             reaper = group.create_task(reap(server, callbacks.heard, metrics, patience=patience))
             on_listening(Listening(callbacks=callbacks_bound, admin=admin_bound))
             await stop.wait()
             reaper.cancel()
+        watcher.cancel()
 
 
 @asynccontextmanager
-async def _running(
-    app: web.Application, address: Address, grace: float
-) -> AsyncIterator[tuple[Address, web.Server]]:
+async def _running(app: web.Application, address: Address, grace: float) -> AsyncIterator[tuple[Address, web.Server]]:
     """Run *app*; leaving stops accepting first and gives handlers *grace* seconds."""
     runner = web.AppRunner(
         app,
+        handler_cancellation=False,  # a publish is not cancelled because the caller hangs up
         access_log=None,  # it would write query strings
         auto_decompress=False,  # compressed bodies are refused: nothing is to be unpacked before
         keepalive_timeout=_KEEPALIVE,
@@ -99,9 +106,7 @@ async def _running(
         try:
             await site.start()
         except OSError as error:
-            raise ConfigurationError(
-                [f"cannot listen on {address.host}:{address.port}: {error.strerror}"]
-            ) from error
+            raise ConfigurationError([f"cannot listen on {address.host}:{address.port}: {error.strerror}"]) from error
         server = runner.server
         assert server is not None, "set by setup()"
         yield Address(host=address.host, port=site.port), server
