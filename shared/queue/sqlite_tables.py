@@ -1,0 +1,330 @@
+"""
+The embedded queue's tables, and every statement on them.
+
+Synchronous: these functions run in the database's thread, inside its transaction. The ones that settle take what
+came together and return a result for each.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from functools import cache
+from typing import Any, Final
+
+import orjson
+from apsw import Connection
+
+from shared.domain.events import Lane
+from shared.domain.ids import EventId
+from shared.queue.message import Failure, Message
+from shared.queue.port import DELIVERY_LIMIT, KILLED_ITS_WORKER, RETRY_DELAYS, Depth, Parked
+
+SCHEMA: Final = (
+    """
+    CREATE TABLE message (
+        id INTEGER PRIMARY KEY,
+        lane TEXT NOT NULL,
+        state INTEGER NOT NULL DEFAULT 0,       -- State
+        due REAL NOT NULL DEFAULT 0,            -- when a retry may be delivered; 0: at once
+        delay INTEGER NOT NULL DEFAULT 0,       -- the retry's tier
+        deliveries INTEGER NOT NULL DEFAULT 0,  -- since the last settlement
+        event_id TEXT NOT NULL,
+        first_seen REAL NOT NULL,
+        attempts INTEGER NOT NULL,
+        failure TEXT,
+        body BLOB NOT NULL
+    ) STRICT;
+    CREATE INDEX message_ready ON message (lane, due, first_seen, delay) WHERE state = 0;
+    CREATE INDEX message_other ON message (state, lane, first_seen) WHERE state > 0;
+    CREATE TABLE parked (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,   -- never used twice: a person may name it late
+        lane TEXT NOT NULL,
+        event_id TEXT NOT NULL,
+        first_seen REAL NOT NULL,
+        attempts INTEGER NOT NULL,
+        failure TEXT,
+        body BLOB NOT NULL,
+        reason TEXT NOT NULL,
+        parked_at REAL NOT NULL
+    ) STRICT;
+    CREATE INDEX parked_first_seen ON parked (first_seen);
+    CREATE TABLE probe (id INTEGER PRIMARY KEY, at REAL NOT NULL) STRICT;
+    """,
+)
+
+ROWS_AT_ONCE: Final = 64
+"""Most rows of one INSERT and of one claim."""
+
+PAGE: Final = 200
+"""Parked messages held in memory while they are listed."""
+
+
+class State(IntEnum):
+    """Where a row of ``message`` is in its life; the indexes and statements below spell the numbers out."""
+
+    READY = 0
+    CLAIMED = 1
+    SUSPECT = 2
+
+
+MessageRow = tuple[str, float, int, str | None, bytes]
+"""event_id, first_seen, attempts, failure, body."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One row that was claimed; ``deliveries`` includes this one."""
+
+    id: int
+    deliveries: int
+    message: Message
+
+    @property
+    def on_trial(self) -> bool:
+        """Tell whether this is the last try of a suspect."""
+        return self.deliveries > DELIVERY_LIMIT
+
+
+def row_of(message: Message) -> MessageRow:
+    """Return the columns of *message*."""
+    return (
+        message.event_id,
+        message.first_seen,
+        message.attempts,
+        None if message.failure is None else orjson.dumps(message.failure).decode(),
+        message.body,
+    )
+
+
+def message_of(row: Sequence[Any]) -> Message:
+    """Return the message with the columns *row*."""
+    event_id, first_seen, attempts, failure, body = row
+    return Message(
+        event_id=EventId(event_id),
+        first_seen=first_seen,
+        attempts=attempts,
+        failure=None if failure is None else Failure(**orjson.loads(failure)),
+        body=body,
+    )
+
+
+@cache
+def _insert(rows: int) -> str:
+    values = ",".join(["(?,?,?,?,?,?)"] * rows)
+    return f"INSERT INTO message (lane, event_id, first_seen, attempts, failure, body) VALUES {values}"  # noqa: S608 - placeholders
+
+
+def insert(connection: Connection, items: list[tuple[Sequence[Lane], MessageRow]]) -> Sequence[None]:
+    """Insert each message once per lane: few long statements, since each one costs the event loop a hand-over."""
+    rows = [(lane.value, *row) for lanes, row in items for lane in lanes]
+    for start in range(0, len(rows), ROWS_AT_ONCE):
+        chunk = rows[start : start + ROWS_AT_ONCE]
+        connection.execute(_insert(len(chunk)), [value for row in chunk for value in row])
+    return [None] * len(items)
+
+
+_CLAIM: Final = """
+    UPDATE message SET state = 1, due = 0, deliveries = deliveries + 1
+    WHERE id IN (SELECT id FROM message WHERE {where} LIMIT ?3)
+    RETURNING id, deliveries, event_id, first_seen, attempts, failure, body
+"""
+_CLAIM_NEW: Final = _CLAIM.format(where="state = 0 AND lane = ?1 AND due = 0 AND ?2 ORDER BY first_seen")
+_CLAIM_DUE: Final = _CLAIM.format(where="state = 0 AND lane = ?1 AND due > 0 AND due <= ?2 ORDER BY due")
+_CLAIM_SUSPECT: Final = _CLAIM.format(where="state = 2 AND lane = ?1 AND ?2")
+
+
+def claim(
+    connection: Connection, lane: Lane, room: int, now: float, *, retries_first: bool
+) -> tuple[list[Claim], float | None]:
+    """
+    Claim up to *room* rows, and return them and when the next retry of *lane* is due.
+
+    The caller alternates *retries_first*, so that neither a backlog nor a storm of retries starves the other.
+    """
+    claims: list[Claim] = []
+    for statement in (_CLAIM_DUE, _CLAIM_NEW) if retries_first else (_CLAIM_NEW, _CLAIM_DUE):
+        if room > len(claims):
+            claims += _claimed(connection, statement, (lane.value, now, room - len(claims)))
+    due = connection.execute("SELECT min(due) FROM message WHERE state = 0 AND lane = ? AND due > 0", (lane.value,)).get
+    return claims, due
+
+
+def claim_suspect(connection: Connection, lane: Lane) -> tuple[list[Claim], float | None]:
+    """Claim one suspect of *lane*."""
+    return _claimed(connection, _CLAIM_SUSPECT, (lane.value, 1, 1)), None
+
+
+def _claimed(connection: Connection, statement: str, parameters: tuple[str, float, int]) -> list[Claim]:
+    rows = _rows(connection, statement, parameters)
+    return [Claim(row[0], row[1], message_of(row[2:])) for row in rows]
+
+
+def acknowledge(connection: Connection, ids: list[int]) -> Sequence[None]:
+    """Remove the rows *ids*."""
+    connection.execute("DELETE FROM message WHERE id IN (SELECT value FROM json_each(?))", (_json(ids),))
+    return [None] * len(ids)
+
+
+def postpone(connection: Connection, items: list[tuple[int, Message, int, float]]) -> Sequence[None]:
+    """Replace each row by a message, to be delivered in a tier's delay, when it is due."""
+    connection.executemany(
+        "UPDATE message SET state = 0, deliveries = 0, delay = ?, due = ?, "
+        "event_id = ?, first_seen = ?, attempts = ?, failure = ?, body = ? WHERE id = ?",
+        ((delay, due, *row_of(message), row_id) for row_id, message, delay, due in items),
+    )
+    return [None] * len(items)
+
+
+def park(connection: Connection, items: list[tuple[int, Message, Failure, float]]) -> Sequence[None]:
+    """Move each row to the parking."""
+    for row_id, message, failure, now in items:
+        connection.execute(
+            "INSERT INTO parked (lane, event_id, first_seen, attempts, failure, body, reason, parked_at) "
+            "SELECT lane, ?, ?, ?, ?, ?, ?, ? FROM message WHERE id = ?",
+            (*row_of(message), orjson.dumps(failure).decode(), now, row_id),
+        )
+        connection.execute("DELETE FROM message WHERE id = ?", (row_id,))
+    return [None] * len(items)
+
+
+def release(connection: Connection, ids: list[int]) -> Sequence[None]:
+    """Make the rows *ids* ready; the delivery does not count, and its survivor is no longer a suspect."""
+    connection.execute(
+        "UPDATE message SET state = 0, deliveries = min(deliveries - 1, ?) "
+        "WHERE id IN (SELECT value FROM json_each(?))",
+        (DELIVERY_LIMIT - 1, _json(ids)),
+    )
+    return [None] * len(ids)
+
+
+def give_back(connection: Connection, ids: list[int]) -> dict[Lane, int]:
+    """Make the rows *ids* as if they had never been claimed, since nobody has seen them."""
+    connection.execute(
+        "UPDATE message SET state = iif(deliveries > ?, 2, 0), deliveries = deliveries - 1 "
+        "WHERE id IN (SELECT value FROM json_each(?))",
+        (DELIVERY_LIMIT, _json(ids)),
+    )
+    return _suspects(connection)
+
+
+_RECOVER: Final = (
+    """
+    INSERT INTO parked (lane, event_id, first_seen, attempts, failure, body, reason, parked_at)
+    SELECT lane, event_id, first_seen, attempts, failure, body, :reason, :now FROM message
+    WHERE state = 1 AND deliveries > :limit AND id IN (SELECT value FROM json_each(:ids))
+    """,
+    "DELETE FROM message WHERE state = 1 AND deliveries > :limit AND id IN (SELECT value FROM json_each(:ids))",
+    "UPDATE message SET state = iif(deliveries = :limit, 2, 0) "
+    "WHERE state = 1 AND id IN (SELECT value FROM json_each(:ids))",
+)
+
+
+def claimed(connection: Connection) -> list[int]:
+    """Return the ids of all claimed rows."""
+    return [row_id for (row_id,) in _rows(connection, "SELECT id FROM message WHERE state = 1")]
+
+
+def recover(connection: Connection, ids: list[int], now: float) -> dict[Lane, int]:
+    """
+    Make the claimed rows *ids* ready, whose worker is gone; return how many suspects each lane has.
+
+    A row becomes a suspect when that happened to it ``DELIVERY_LIMIT`` times, and is parked after once more.
+    """
+    reason = orjson.dumps(KILLED_ITS_WORKER).decode()
+    for statement in _RECOVER:
+        connection.execute(statement, {"ids": _json(ids), "reason": reason, "now": now, "limit": DELIVERY_LIMIT})
+    return _suspects(connection)
+
+
+def _suspects(connection: Connection) -> dict[Lane, int]:
+    rows = _rows(connection, "SELECT lane, count(*) FROM message WHERE state = 2 GROUP BY lane")
+    return {Lane(lane): count for lane, count in rows}
+
+
+_READY: Final = "SELECT count(*), min(first_seen) FROM message WHERE state = 0 AND lane = ? AND due <= ?"
+_SUSPECT: Final = "SELECT count(*), min(first_seen) FROM message WHERE state = 2 AND lane = ? AND ?"
+_DELAYED: Final = (
+    "SELECT delay, count(*), min(first_seen) FROM message WHERE state = 0 AND lane = ? AND due > ? GROUP BY delay"
+)
+_PARKED: Final = "SELECT count(*), min(first_seen) FROM parked"
+
+
+def depths(connection: Connection, now: float) -> list[Depth]:
+    """Return how much waits where; what is in hand does not wait."""
+    names = [*(str(lane) for lane in Lane), *(f"retry.{delay}" for delay in RETRY_DELAYS), "parked"]
+    found = dict.fromkeys(names, (0, now))
+
+    def add(name: str, count: int, oldest: float | None) -> None:
+        before, older = found[name]
+        found[name] = (before + count, older if oldest is None else min(older, oldest))
+
+    for lane in Lane:
+        for statement in (_READY, _SUSPECT):
+            add(lane, *_rows(connection, statement, (lane.value, now))[0])
+        for delay, count, oldest in _rows(connection, _DELAYED, (lane.value, now)):
+            add(f"retry.{delay}", count, oldest)
+    add("parked", *_rows(connection, _PARKED)[0])
+    return [
+        Depth(name=name, messages=count, oldest_seconds=now - oldest if count else None)
+        for name, (count, oldest) in found.items()
+    ]
+
+
+def parked_after(connection: Connection, last: int) -> list[Parked]:
+    """Return one page of the parking, beginning after the id *last*."""
+    rows = _rows(
+        connection,
+        "SELECT id, lane, reason, parked_at, event_id, first_seen, attempts, failure, body "
+        "FROM parked WHERE id > ? ORDER BY id LIMIT ?",
+        (last, PAGE),
+    )
+    return [
+        Parked(
+            id=str(row[0]),
+            lane=Lane(row[1]),
+            failure=Failure(**orjson.loads(row[2])),
+            parked_at=row[3],
+            message=message_of(row[4:]),
+        )
+        for row in rows
+    ]
+
+
+def replay(connection: Connection, ids: Iterable[str]) -> int:
+    """Move the parked messages *ids* to bulk; a welcome, which is no mark, goes back to the fast lane."""
+    chosen = _json(_numbers(ids))
+    connection.execute(
+        "INSERT INTO message (lane, event_id, first_seen, attempts, body) "
+        "SELECT iif(lane = ?, lane, ?), event_id, first_seen, 0, body FROM parked "
+        "WHERE id IN (SELECT value FROM json_each(?))",
+        (Lane.FAST.value, Lane.BULK.value, chosen),
+    )
+    return _drop(connection, chosen)
+
+
+def drop(connection: Connection, ids: Iterable[str]) -> int:
+    """Remove the parked messages *ids*."""
+    return _drop(connection, _json(_numbers(ids)))
+
+
+def _drop(connection: Connection, chosen: str) -> int:
+    connection.execute("DELETE FROM parked WHERE id IN (SELECT value FROM json_each(?))", (chosen,))
+    return connection.changes()
+
+
+def probe(connection: Connection, now: float) -> None:
+    """Write something."""
+    connection.execute("INSERT OR REPLACE INTO probe VALUES (1, ?)", (now,))
+
+
+def _numbers(ids: Iterable[str]) -> list[int]:
+    """Return those of *ids* that may name a parked message."""
+    return [int(name) for name in ids if name.isascii() and name.isdecimal() and len(name) < 19]
+
+
+def _json(numbers: list[int]) -> str:
+    return orjson.dumps(numbers).decode()
+
+
+def _rows(connection: Connection, statement: str, parameters: Sequence[Any] = ()) -> list[Any]:
+    return connection.execute(statement, parameters).fetchall()
