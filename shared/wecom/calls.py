@@ -1,7 +1,7 @@
 """How every call is made: quota, token, exchange, errcode, and one repeat when the token was refused."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from typing import Final, TypeVar
 from weakref import WeakValueDictionary
 
@@ -43,34 +43,22 @@ class Calls:
             pass
         return await self._attempt(request, lane, token_is_new=True)
 
-    async def pages(
-        self,
-        endpoint: str,
-        lane: Lane,
-        *,
-        params: Mapping[str, str] | None = None,
-        body: Mapping[str, object] | None = None,
-    ) -> AsyncIterator[Answer]:
+    async def pages(self, request: Request, lane: Lane) -> AsyncIterator[Answer]:
         """
         Yield the answers of a listing until one has no cursor: a short page need not be the last.
 
         Raises:
             CursorExpired: The listing is incomplete and must begin again.
         """
-        cursor: dict[str, str] = {}
+        cursor = ""
         while True:
-            if body is None:
-                request = Request(endpoint=endpoint, params={**(params or {}), **cursor})
-            else:
-                request = Request(endpoint=endpoint, body={**body, **cursor})
-            answer = await self.send(request, lane)
+            answer = await self.send(request.at(cursor), lane)
             yield answer
-            asked, following = cursor.get("cursor"), read(endpoint, read_cursor, answer)
-            if not following:
+            before, cursor = cursor, read(request.endpoint, read_cursor, answer)
+            if not cursor:
                 return
-            if following == asked:
-                raise TransientError(endpoint, meaning="the listing's cursor does not move")
-            cursor = {"cursor": following}
+            if cursor == before:
+                raise TransientError(request.endpoint, meaning="the listing's cursor does not move")
 
     def relation_lock(self, staff: StaffUserId, customer: ExternalUserId) -> asyncio.Lock:
         """Return the lock for writing to one relation: two writes at once give 45035, or 45033."""
@@ -80,7 +68,7 @@ class Calls:
         # Before the permit, so that a slow gettoken uses up no place in flight and no grant grows old.
         await self._tokens.prepare()
         # Failures are raised inside the permit: by what leaves it, the quota slows down, pauses or closes.
-        async with self._quota.permit(request.endpoint, lane):
+        async with self._quota.permit(request.endpoint, lane, request.staff):
             token = await self._tokens.current()
             answer = await self._transport.exchange(request, {"access_token": token})
             failure = failure_in(request.endpoint, answer, token_is_new=token_is_new)

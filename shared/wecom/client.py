@@ -54,14 +54,18 @@ class WeCom:
         *,
         params: Mapping[str, str] | None = None,
         body: Mapping[str, object] | None = None,
+        staff: str = "",
     ) -> Answer:
         """
         Return the raw answer of any API below ``/cgi-bin/``: a POST when there is a *body*, else a GET.
 
+        *staff* is the one member the call acts for, if there is one; it tells the quota whom a refusal concerns.
+
         Raises:
             WeComError: WeCom answered an errcode, or nothing readable.
         """
-        return await self._calls.send(Request(endpoint=endpoint, params=params or {}, body=body), self._lane)
+        request = Request(endpoint=endpoint, params=params or {}, body=body, staff=staff)
+        return await self._calls.send(request, self._lane)
 
     # Members and customers
 
@@ -78,7 +82,7 @@ class WeCom:
         None is also what a member who left may have: it proves no deletion.
         """
         endpoint = "externalcontact/list"
-        answer = await self.call(endpoint, params={"userid": staff})
+        answer = await self.call(endpoint, params={"userid": staff}, staff=staff)
         if means_nothing_there(answer):
             return []
         return [ExternalUserId(each) for each in read(endpoint, types.read_ids, answer, "external_userid")]
@@ -91,7 +95,8 @@ class WeCom:
             TooEarly: Nobody visible follows *customer*, or not yet.
         """
         endpoint = "externalcontact/get"
-        pages = [page async for page in self._calls.pages(endpoint, self._lane, params={"external_userid": customer})]
+        request = Request(endpoint=endpoint, params={"external_userid": customer})
+        pages = [page async for page in self._calls.pages(request, self._lane)]
         return read(endpoint, types.read_customer, customer, pages)
 
     async def get_by_user(self, staff: Sequence[StaffUserId]) -> AsyncIterator[RelationPage]:
@@ -105,8 +110,9 @@ class WeCom:
             raise ValueError(f"get_by_user takes 1 to {PAGE} members")
         endpoint = "externalcontact/batch/get_by_user"
         body = {"userid_list": list(staff), "limit": PAGE}
+        request = Request(endpoint=endpoint, body=body, staff=_only(staff))
         begun = False
-        async for answer in self._calls.pages(endpoint, self._lane, body=body):
+        async for answer in self._calls.pages(request, self._lane):
             if means_nothing_there(answer):
                 if begun:
                     raise TransientError(endpoint, meaning="the listing broke off")
@@ -139,8 +145,9 @@ class WeCom:
         changes = _given(remark=remark, description=description, remark_company=remark_company, remark_mobiles=mobiles)
         if not changes:
             raise ValueError("remark needs at least one field")
+        body = {"userid": staff, "external_userid": customer, **changes}
         async with self._calls.relation_lock(staff, customer):
-            await self.call("externalcontact/remark", body={"userid": staff, "external_userid": customer, **changes})
+            await self.call("externalcontact/remark", body=body, staff=staff)
 
     async def mark_tag(
         self,
@@ -154,8 +161,9 @@ class WeCom:
         changes = _given(add_tag=list(add) or None, remove_tag=list(remove) or None)
         if not changes:
             raise ValueError("mark_tag needs at least one tag")
+        body = {"userid": staff, "external_userid": customer, **changes}
         async with self._calls.relation_lock(staff, customer):
-            await self.call("externalcontact/mark_tag", body={"userid": staff, "external_userid": customer, **changes})
+            await self.call("externalcontact/mark_tag", body=body, staff=staff)
 
     async def send_welcome_msg(
         self, welcome_code: str, *, text: str = "", attachments: Sequence[Mapping[str, object]] = ()
@@ -200,7 +208,7 @@ class WeCom:
             remark=remark,
             skip_verify=skip_verify,
         )
-        return read(endpoint, types.read_new_contact_way, await self.call(endpoint, body=body))
+        return read(endpoint, types.read_new_contact_way, await self.call(endpoint, body=body, staff=_only(users)))
 
     async def get_contact_way(self, config_id: ContactWayId) -> ContactWay:
         """Return a contact way; PermanentError when it is gone."""
@@ -221,7 +229,7 @@ class WeCom:
         """
         endpoint = "externalcontact/list_contact_way"
         body = _given(start_time=start_time, end_time=end_time, limit=PAGE)
-        async for answer in self._calls.pages(endpoint, self._lane, body=body):
+        async for answer in self._calls.pages(Request(endpoint=endpoint, body=body), self._lane):
             yield read(endpoint, types.read_contact_way_ids, answer)
 
     async def update_contact_way(
@@ -242,7 +250,8 @@ class WeCom:
             remark=remark,
             skip_verify=skip_verify,
         )
-        await self.call("externalcontact/update_contact_way", body={"config_id": config_id, **changes})
+        body = {"config_id": config_id, **changes}
+        await self.call("externalcontact/update_contact_way", body=body, staff=_only(users or ()))
 
     async def del_contact_way(self, config_id: ContactWayId) -> None:
         """Delete a contact way, and so every printed copy of its QR code; PermanentError when it is gone."""
@@ -308,6 +317,8 @@ async def open_wecom(
         cookie_jar=aiohttp.DummyCookieJar(),
         timeout=aiohttp.ClientTimeout(total=None),  # the transport's own covers the whole exchange
     ) as session:
+        # aiohttp would send a GET again by itself when its connection breaks: a call that no permit covers.
+        session._retry_connection = False  # noqa: SLF001 - there is no public switch
         transport = Transport(session, base_url, timeout=timeout)
         tokens = TokenSource(transport, corp, corp_secret)
         yield WeCom(Calls(transport=transport, tokens=tokens, quota=quota), lane)
@@ -316,3 +327,8 @@ async def open_wecom(
 def _given(**fields: object) -> dict[str, object]:
     """Return the fields that were given: what is not sent is not changed."""
     return {name: value for name, value in fields.items() if value is not None}
+
+
+def _only(staff: Sequence[StaffUserId]) -> str:
+    """Return the member a call acts for when it is one alone; a refusal of many does not say whom it means."""
+    return staff[0] if len(staff) == 1 else ""

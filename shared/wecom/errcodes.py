@@ -287,7 +287,7 @@ def failure_in(endpoint: str, answer: Mapping[str, object], *, token_is_new: boo
 
 def error_for(endpoint: str, errcode: int, errmsg: str = "", *, token_is_new: bool = False) -> WeComError:
     """
-    Return the error that *errcode* means at *endpoint*.
+    Return the error that *errcode*, which is no success, means at *endpoint*.
 
     Of *errmsg* only the trace id and a refused address survive. A 40001 outside gettoken reads as a stale
     token once: *token_is_new* says the token had just been fetched, and so a person must act.
@@ -296,12 +296,13 @@ def error_for(endpoint: str, errcode: int, errmsg: str = "", *, token_is_new: bo
     kind = reading.kind
     if kind is _TOKEN and errcode == 40001 and token_is_new:
         kind = _CONFIG
-    hint = _HINT.search(errmsg)
+    found = _HINT.search(errmsg)
+    hint = found[1] if found else ""
     meaning = f"{_meaning(reading, errcode, errmsg)}. {reading.remedy}".rstrip(". ")
     if kind is ErrorClass.RATE:
         block = HOUR_BLOCK if endpoint == GETTOKEN else MINUTE_BLOCK
-        return RateLimited(endpoint, errcode=errcode, hint=hint[1] if hint else "", meaning=meaning, retry_after=block)
-    return _EXCEPTIONS[kind](endpoint, errcode=errcode, hint=hint[1] if hint else "", meaning=meaning)
+        return RateLimited(endpoint, errcode=errcode, hint=hint, meaning=meaning, retry_after=block)
+    return _EXCEPTIONS[kind](endpoint, errcode=errcode, hint=hint, meaning=meaning)
 
 
 def _meaning(reading: Reading, errcode: int, errmsg: str) -> str:

@@ -9,7 +9,7 @@ import asyncio
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import aiohttp
@@ -28,17 +28,27 @@ class Request:
     """
     A call, without its token: a GET with ``params``, or a POST when there is a ``body``.
 
-    The contents are never part of the repr: names, remarks, welcome codes.
+    ``staff`` is the member it acts for, where there is just one: WeCom can block a single member. The contents, names
+    and remarks and welcome codes, are never part of the repr.
     """
 
     endpoint: str
     params: Mapping[str, str] = field(default_factory=dict)
     body: Mapping[str, object] | None = None
+    staff: str = ""
 
     def __post_init__(self) -> None:
         """Refuse anything that is no path below ``/cgi-bin/``, so that a token never goes elsewhere."""
         if not _ENDPOINT.fullmatch(self.endpoint):
             raise PermanentError("?", meaning="not the name of an API, such as externalcontact/get")
+
+    def at(self, cursor: str) -> "Request":
+        """Return the request for the page at *cursor*; for the first page *cursor* is empty and not sent."""
+        if not cursor:
+            return self
+        if self.body is None:
+            return replace(self, params={**self.params, "cursor": cursor})
+        return replace(self, body={**self.body, "cursor": cursor})
 
     def __repr__(self) -> str:
         return f"Request({self.endpoint})"
