@@ -43,8 +43,8 @@ class CallbackKeys:
     _blocks: Any = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if len(self.aes_key) != 43:
-            raise ValueError("an EncodingAESKey has 43 characters")
+        if len(self.aes_key) != 43 or "=" in self.aes_key:
+            raise ValueError("an EncodingAESKey has 43 characters, none of them =")
         try:
             key = a2b_base64(self.aes_key + "=", strict_mode=True)
         except ValueError as error:

@@ -82,8 +82,10 @@ def _xml_fields(body: bytes, wanted: frozenset[str]) -> dict[str, str]:
     parser.CharacterDataHandler = text.append
     parser.XmlDeclHandler = _refuse_encoding
     parser.StartDoctypeDeclHandler = parser.EntityDeclHandler = parser.ProcessingInstructionHandler = _refuse
+    if b"\0" in body:  # expat takes it for UTF-16, whatever encoding it is given
+        raise CallbackRejected(400, "body is not UTF-8")
     try:
-        body.decode()  # a UTF-16 byte order mark outranks the encoding given to the parser
+        body.decode()  # nor does expat mind the encoding when there is a UTF-16 byte order mark
         parser.Parse(body, True)
     except UnicodeDecodeError as error:
         raise CallbackRejected(400, "body is not UTF-8") from error
