@@ -2,7 +2,7 @@
 Who waits for one API: first come, first served within a lane, urgent lanes first, no lane for ever last. Pure.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Final, Generic, TypeVar
 
 from shared.domain.events import Lane
@@ -57,6 +57,10 @@ class Line(Generic[T]):
         who = next(iter(self._waiting[lane]))
         del self._waiting[lane][who]
         return who
+
+    def oldest(self, since: Callable[[T], float]) -> dict[Lane, tuple[int, float]]:
+        """Return for each lane how many wait and *since* when the first does."""
+        return {lane: (len(waiting), since(next(iter(waiting)))) for lane, waiting in self._waiting.items() if waiting}
 
     def drain(self) -> list[T]:
         """Take everyone out, most urgent first."""

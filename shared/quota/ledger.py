@@ -1,0 +1,285 @@
+"""
+The quota's tables in SQLite, and the one transaction that grants.
+
+A call is a row in ``quota_running`` from before it is made until after it has ended, and counts in both windows all
+that time. Then it becomes a count in a bucket of each window, named by the bucket's end, and leaves the window one
+window after that. So it counts from before WeCom sees it until a whole window after WeCom saw it, and a sliding window
+over there never holds more than the limit. Times are seconds of a clock nobody can set; see ``shared.quota.sqlite``.
+"""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from apsw import Connection
+
+from shared.domain.events import Lane
+from shared.quota.port import Limits, Usage
+
+TABLES: Final = (
+    """
+CREATE TABLE quota_worker (
+    worker TEXT PRIMARY KEY, place TEXT NOT NULL, pid INTEGER NOT NULL, born TEXT NOT NULL,
+    seen REAL NOT NULL, wall REAL NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE quota_running (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, endpoint TEXT NOT NULL, worker TEXT NOT NULL
+);
+CREATE TABLE quota_ended (
+    endpoint TEXT NOT NULL, span TEXT NOT NULL, ended_by REAL NOT NULL, calls INTEGER NOT NULL,
+    PRIMARY KEY (endpoint, span, ended_by)
+) WITHOUT ROWID;
+CREATE TABLE quota_waiting (
+    endpoint TEXT NOT NULL, worker TEXT NOT NULL, lane TEXT NOT NULL, waiting INTEGER NOT NULL, since REAL NOT NULL,
+    PRIMARY KEY (endpoint, worker, lane)
+) WITHOUT ROWID;
+CREATE TABLE quota_clock (
+    one INTEGER PRIMARY KEY CHECK (one = 1), boot TEXT NOT NULL, now REAL NOT NULL, wall REAL NOT NULL
+);
+""",
+)
+
+MINUTE_BUCKETS: Final = 200
+HOUR_BUCKETS: Final = 720
+"""Buckets in a window. A call counts for up to one bucket longer than it must: half a percent, and a seventh."""
+
+HEAD_START: Final = {Lane.FAST: -20.0, Lane.LIVE: 0.0, Lane.BULK: 2.0}
+"""Seconds that a process's oldest waiter of a lane counts as younger, when processes compete: fast goes first, and
+bulk goes before live once it has waited two seconds longer."""
+
+ASKING: Final = 3.0
+"""Seconds of silence after which a process's waiters hold nobody up: it may be stopped."""
+
+FOREIGN_LEASE: Final = 30.0
+"""Seconds of silence after which a process that we cannot look up (another container) is taken to be gone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """
+    What one process asks for, in one transaction.
+
+    Attributes:
+        worker: Which process.
+        held: Rows of its calls that run. Its other rows have ended: naming what runs can be repeated, and leaks none.
+        wanted: Lanes of those next in its line.
+        waiting: For each lane how many wait, and since when the first does.
+    """
+
+    worker: str
+    endpoint: str
+    limits: Limits
+    held: Collection[int] = ()
+    wanted: Sequence[Lane] = ()
+    waiting: Mapping[Lane, tuple[int, float]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """
+    What was granted: lanes with their rows. Beyond that:
+
+    Attributes:
+        room_at: When a window has room for the next in line; None when a call must end first.
+        shared: Other processes run or wait; their calls may end without our knowing.
+    """
+
+    granted: Sequence[tuple[Lane, int]]
+    room_at: float | None
+    shared: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Process:
+    """
+    Who uses the quota, so that others can look whether it is still there.
+
+    Attributes:
+        place: Where its pid means something: host and pid namespace.
+        born: When the process began, so that a pid that was given out again is noticed.
+    """
+
+    worker: str
+    place: str
+    pid: int
+    born: str
+
+
+def settle(connection: Connection, request: Request, now: float) -> None:
+    """Count the calls that ended as ended now."""
+    mine = (request.endpoint, request.worker)
+    rows = connection.execute("SELECT id FROM quota_running WHERE endpoint = ? AND worker = ?", mine).fetchall()
+    for (row,) in rows:
+        if row not in request.held:
+            connection.execute("DELETE FROM quota_running WHERE id = ?", (row,))
+            count_ended(connection, request.endpoint, request.limits, now)
+    connection.execute(
+        "UPDATE quota_worker SET seen = ? WHERE worker = ? AND seen < ?", (now, request.worker, now - ASKING / 3)
+    )
+
+
+def count_ended(connection: Connection, endpoint: str, limits: Limits, now: float) -> None:
+    """Add one call that ended at *now* to the buckets of both windows."""
+    for span, seconds, buckets in _spans(limits):
+        grain = seconds / buckets
+        ended_by = (now // grain + 1) * grain
+        connection.execute(
+            "INSERT INTO quota_ended VALUES (?, ?, ?, 1) ON CONFLICT DO UPDATE SET calls = calls + 1",
+            (endpoint, span, ended_by),
+        )
+
+
+def bury(connection: Connection, request: Request, now: float, alive: Callable[[str, int, str, float], bool]) -> None:
+    """Give back the places of processes that are gone; their calls may have been made until just now."""
+    others: list[Any] = connection.execute(
+        "SELECT worker, place, pid, born, seen FROM quota_worker WHERE worker <> ?", (request.worker,)
+    ).fetchall()
+    for worker, place, pid, born, seen in others:
+        if alive(place, pid, born, seen):
+            continue
+        endpoints: list[Any] = connection.execute(
+            "SELECT endpoint FROM quota_running WHERE worker = ?", (worker,)
+        ).fetchall()
+        for (endpoint,) in endpoints:
+            count_ended(connection, endpoint, request.limits, now)
+        for table in ("quota_running", "quota_waiting", "quota_worker"):
+            connection.execute(f"DELETE FROM {table} WHERE worker = ?", (worker,))  # noqa: S608 - our own names
+
+
+def grant(connection: Connection, request: Request, now: float) -> Answer:
+    """Reserve as many of the wanted calls as limits and the other processes' waiters leave room for."""
+    usage = count(connection, request.endpoint, request.limits, now)
+    _note_waiting(connection, request)
+    minute, hour, running = usage.minute, usage.hour, usage.in_flight
+    others = _others_waiting(connection, request, now)
+    rivals = [
+        (waiting, key)
+        for lane, waiting, key in others
+        if minute < request.limits.minute_for(lane) and hour < request.limits.hour_for(lane)
+    ]
+    granted: list[tuple[Lane, int]] = []
+    room_at: float | None = None
+    for lane in request.wanted:
+        ahead = sum(waiting for waiting, key in rivals if key < request.waiting[lane][1] + HEAD_START[lane])
+        if running + ahead >= request.limits.in_flight:
+            break
+        minute_over = minute + ahead + 1 - request.limits.minute_for(lane)
+        hour_over = hour + ahead + 1 - request.limits.hour_for(lane)
+        if minute_over > 0 or hour_over > 0:
+            room_at = _room_at(connection, request, now, minute_over=minute_over, hour_over=hour_over)
+            break
+        connection.execute(
+            "INSERT INTO quota_running (endpoint, worker) VALUES (?, ?)", (request.endpoint, request.worker)
+        )
+        granted.append((lane, connection.last_insert_rowid()))
+        minute, hour, running = minute + 1, hour + 1, running + 1
+    mine = connection.execute(
+        "SELECT count(*) FROM quota_running WHERE endpoint = ? AND worker = ?", (request.endpoint, request.worker)
+    ).get
+    return Answer(granted=granted, room_at=room_at, shared=bool(others) or running > mine)
+
+
+def show_up(connection: Connection, process: Process, now: float, wall: float) -> None:
+    """Note that *process* is up."""
+    connection.execute(
+        "INSERT OR REPLACE INTO quota_worker VALUES (?, ?, ?, ?, ?, ?)",
+        (process.worker, process.place, process.pid, process.born, now, wall),
+    )
+
+
+def sign_off(connection: Connection, worker: str) -> None:
+    """Forget *worker*, whose calls are settled."""
+    for table in ("quota_waiting", "quota_worker"):
+        connection.execute(f"DELETE FROM {table} WHERE worker = ?", (worker,))  # noqa: S608 - our own names
+
+
+def count(connection: Connection, endpoint: str, limits: Limits, now: float) -> Usage:
+    """Return what counts now."""
+    running = connection.execute("SELECT count(*) FROM quota_running WHERE endpoint = ?", (endpoint,)).get
+    used = {
+        span: connection.execute(
+            "SELECT coalesce(sum(calls), 0) FROM quota_ended WHERE endpoint = ? AND span = ? AND ended_by > ?",
+            (endpoint, span, now - seconds),
+        ).get
+        for span, seconds, _ in _spans(limits)
+    }
+    return Usage(
+        endpoint=endpoint,
+        minute=used["minute"] + running,
+        hour=used["hour"] + running,
+        in_flight=running,
+        limits=limits,
+    )
+
+
+def forget(connection: Connection, endpoint: str, limits: Limits, now: float) -> None:
+    """Remove the counts that have left their window."""
+    for span, seconds, _ in _spans(limits):
+        connection.execute(
+            "DELETE FROM quota_ended WHERE endpoint = ? AND span = ? AND ended_by <= ?", (endpoint, span, now - seconds)
+        )
+
+
+def keep_time(connection: Connection, boot: str, now: float, wall: float) -> None:
+    """
+    Carry the counts over a restart of the machine, whose clock then begins anew.
+
+    Only then is the wall clock asked how much time went by, and never believed that it went backwards.
+    """
+    last = connection.execute("SELECT boot, now, wall FROM quota_clock").get
+    if last is not None and (last[0] != boot or last[1] > now):
+        shift = now - max(0.0, wall - last[2]) - last[1]
+        connection.execute("UPDATE quota_ended SET ended_by = ended_by + ?", (shift,))
+        connection.execute("UPDATE quota_worker SET place = '', seen = ?", (now - FOREIGN_LEASE,))
+    connection.execute("INSERT OR REPLACE INTO quota_clock VALUES (1, ?, ?, ?)", (boot, now, wall))
+
+
+def _spans(limits: Limits) -> tuple[tuple[str, float, int], ...]:
+    return ("minute", limits.minute, MINUTE_BUCKETS), ("hour", limits.hour, HOUR_BUCKETS)
+
+
+def _note_waiting(connection: Connection, request: Request) -> None:
+    """Tell the other processes who waits here, if that is news."""
+    key = (request.endpoint, request.worker)
+    known = {
+        lane: (waiting, since)
+        for lane, waiting, since in connection.execute(
+            "SELECT lane, waiting, since FROM quota_waiting WHERE endpoint = ? AND worker = ?", key
+        )
+    }
+    if known == request.waiting:
+        return
+    connection.execute("DELETE FROM quota_waiting WHERE endpoint = ? AND worker = ?", key)
+    for lane, (waiting, since) in request.waiting.items():
+        connection.execute("INSERT INTO quota_waiting VALUES (?, ?, ?, ?, ?)", (*key, lane, waiting, since))
+
+
+def _others_waiting(connection: Connection, request: Request, now: float) -> list[tuple[Lane, int, float]]:
+    """Return who waits in other processes that are up and asking."""
+    rows = connection.execute(
+        "SELECT lane, waiting, since FROM quota_waiting JOIN quota_worker USING (worker)"
+        " WHERE endpoint = ? AND worker <> ? AND seen > ?",
+        (request.endpoint, request.worker, now - ASKING),
+    )
+    return [(Lane(lane), waiting, since + HEAD_START[Lane(lane)]) for lane, waiting, since in rows]
+
+
+def _room_at(connection: Connection, request: Request, now: float, *, minute_over: int, hour_over: int) -> float | None:
+    """Return when so many calls have left their windows; None when running calls must end before."""
+    at = now
+    spans = _spans(request.limits)
+    for (span, seconds, _), over in zip(spans, (minute_over, hour_over), strict=True):
+        rows = connection.execute(
+            "SELECT ended_by, calls FROM quota_ended WHERE endpoint = ? AND span = ? AND ended_by > ?"
+            " ORDER BY ended_by",
+            (request.endpoint, span, now - seconds),
+        )
+        left = over
+        for ended_by, calls in rows:
+            if left <= 0:
+                break
+            left -= calls
+            at = max(at, ended_by + seconds)
+        if left > 0:
+            return None
+    return at

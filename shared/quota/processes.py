@@ -1,0 +1,62 @@
+"""Which process am I, and is that other one still there?"""
+
+import os
+import secrets
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+from shared.quota.ledger import FOREIGN_LEASE, Process
+
+
+def this_process() -> Process:
+    """Return this process under a name of its own; every call returns another name."""
+    pid = os.getpid()
+    return Process(worker=f"{pid}-{secrets.token_hex(4)}", place=_place(), pid=pid, born=_born(pid) or "")
+
+
+def boot_id() -> str:
+    """Return what names the machine's current run; empty where the system does not tell."""
+    return _read(Path("/proc/sys/kernel/random/boot_id")) or ""
+
+
+def alive_at(now: float) -> Callable[[str, int, str, float], bool]:
+    """Return a function that tells whether a process is there, from its place, pid, birth and last sign of life."""
+    here = _place()
+
+    def alive(place: str, pid: int, born: str, seen: float) -> bool:
+        if place != here:
+            return bool(place) and seen > now - FOREIGN_LEASE
+        return _born(pid) == born
+
+    return alive
+
+
+def _place() -> str:
+    try:
+        namespace = Path("/proc/self/ns/pid").readlink()
+    except OSError:
+        return socket.gethostname()
+    return f"{socket.gethostname()} {namespace}"
+
+
+def _born(pid: int) -> str | None:
+    """Return when *pid* began, empty where the system does not tell, None when there is no such process."""
+    stat = _read(Path(f"/proc/{pid}/stat"))
+    if stat is not None:
+        state, *fields = stat.rpartition(")")[2].split()
+        return None if state in "ZX" else fields[18]
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return None
+    except PermissionError:
+        pass
+    return ""
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return None
