@@ -85,7 +85,7 @@ def load_channels(text: str, *, source: str = "channels.toml") -> Channels:
         for name, table in _tables(tables, "groups", problems).items()
     }
     entries = _tables(tables, "channels", problems)
-    _check_states(entries, problems)
+    _check_twins(entries, problems)
     channels = [_channel(key, table, defaults, groups, problems) for key, table in entries.items()]
     problems.raise_if_any()
     return Channels(tuple(channel for channel in channels if channel))
@@ -137,16 +137,18 @@ def _explain(path: KeyPath, error: ErrorDetails, entry: type[SharedEntry]) -> tu
     return path + inner, wording.format(**error.get("ctx", {})) if wording else said
 
 
-def _check_states(entries: Mapping[str, Any], problems: _Problems) -> None:
-    """Refuse two channels with one state or key; WeCom's own treatment of case is unknown, so case does not count."""
-    seen: dict[str, str] = {}
+def _check_twins(entries: Mapping[str, Any], problems: _Problems) -> None:
+    """Refuse two channels with one state or key; how WeCom and file systems treat case varies, so it does not count."""
+    keys: dict[str, str] = {}
+    states: dict[str, str] = {}
     for key, table in entries.items():
         given = table.get("state") if isinstance(table, dict) else None
         state = given if isinstance(given, str) else STATE_PREFIX + key
-        other = seen.setdefault(state.casefold(), key)
-        if other != key:
+        if (twin := states.setdefault(state.casefold(), key)) != key:
             path = ("channels", key, "state") if given else ("channels", key)
-            problems.add(path, f"channels.{other} has the state {state!r} already (case does not count)")
+            problems.add(path, f"channels.{twin} has the state {state!r} already (case does not count)")
+        elif (twin := keys.setdefault(key.casefold(), key)) != key:
+            problems.add(("channels", key), f"channels.{twin} has this key already (case does not count)")
 
 
 def _channel(

@@ -100,7 +100,7 @@ def fill(template: Template, values: Mapping[Field, str]) -> str:
     Return *template* with *values* filled in.
 
     A field without a value takes along the brackets around it and the separators before it (after it, at the
-    start), so that ``{channel}-{name}`` becomes ``展会26`` and not ``展会26-``.
+    start and behind an opening bracket), so that ``{channel}-{name}`` becomes ``展会26`` and not ``展会26-``.
     """
     done = ""
     gap = ""
@@ -121,7 +121,8 @@ def _bridge(before: str, after: str, *, at_start: bool) -> str:
     if before and _BRACKETS.get(before[-1]) == after[0]:
         before, after = before[:-1], after[1:]
     before = before.rstrip(SEPARATORS)
-    return after.lstrip(SEPARATORS) if at_start and not before else before + after
+    begins = before[-1] in _BRACKETS if before else at_start
+    return before + (after.lstrip(SEPARATORS) if begins else after)
 
 
 def date_and_time(created_at: int) -> tuple[str, str]:
