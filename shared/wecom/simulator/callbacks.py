@@ -7,7 +7,7 @@ Receivers are asked over real HTTP. Which events exist and when is not decided h
 import asyncio
 from dataclasses import dataclass
 from random import Random
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 import aiohttp
 import orjson
@@ -41,13 +41,19 @@ def sealed(scenario: Scenario, delivery: Delivery) -> tuple[str, bytes]:
     """Return the query string and the body of a callback."""
     app, corp_id = delivery.app, scenario.corp.corp_id
     keys = keys_of(app, corp_id)
-    timestamp, nonce = str(int(scenario.clock.time())), scenario.ids.nonce()
     encrypted = keys.encrypt(delivery.message, random=scenario.ids.random_bytes(16))
-    query = urlencode({"msg_signature": keys.sign(timestamp, nonce, encrypted), "timestamp": timestamp, "nonce": nonce})
+    query = signed_query(scenario, keys, encrypted)
     if scenario.config.envelope is Envelope.JSON:
         return query, orjson.dumps({"tousername": corp_id, "encrypt": encrypted, "agentid": str(app.agent_id)})
     shuffle = scenario.random if scenario.config.shuffle_envelope else None
     return query, _xml_envelope(corp_id, app.agent_id, encrypted, shuffle)
+
+
+def signed_query(scenario: Scenario, keys: CallbackKeys, encrypted: str) -> str:
+    """Return the query string that signs *encrypted* now."""
+    timestamp, nonce = str(int(scenario.clock.time())), scenario.ids.nonce()
+    signature = keys.sign(timestamp, nonce, encrypted)
+    return f"msg_signature={signature}&timestamp={timestamp}&nonce={nonce}"
 
 
 def _xml_envelope(corp_id: str, agent_id: int, encrypted: str, shuffle: Random | None) -> bytes:
@@ -115,15 +121,19 @@ class CallbackSender:
         envelope = delivery.envelope or sealed(self._scenario, delivery)
         if not self._scenario.config.callback_fresh:
             delivery.envelope = envelope
-        query, body = envelope
-        url = URL(with_query(delivery.app.callback_url, query), encoded=True)
+        return await self.post_raw(delivery.app, *envelope)
+
+    async def post_raw(self, app: App, query: str, body: bytes) -> int:
+        """Post anything to *app*'s callback URL and return the HTTP status, 0 for none."""
+        url = URL(with_query(app.callback_url, query), encoded=True)
+        kind = "json" if body.startswith(b"{") else "xml"
         try:
-            async with asyncio.timeout(self._scenario.config.callback_timeout):
-                async with self._session.post(
-                    url, data=body, headers=_HEADERS[body[:1]], allow_redirects=False
-                ) as answer:
-                    await answer.read()
-                    return answer.status
+            async with (
+                asyncio.timeout(self._scenario.config.callback_timeout),
+                self._session.post(url, data=body, headers=_HEADERS[kind], allow_redirects=False) as answer,
+            ):
+                await answer.read()
+                return answer.status
         except (aiohttp.ClientError, TimeoutError, OSError):
             return 0
 
@@ -132,16 +142,16 @@ class CallbackSender:
         scenario = self._scenario
         plaintext = str(scenario.random.randrange(10**18, 10**19))
         keys = keys_of(app, scenario.corp.corp_id)
-        timestamp, nonce = str(int(scenario.clock.time())), scenario.ids.nonce()
         echostr = keys.encrypt(plaintext.encode(), random=scenario.ids.random_bytes(16))
-        signature = keys.sign(timestamp, nonce, echostr)
-        query = f"msg_signature={signature}&timestamp={timestamp}&nonce={nonce}&echostr={quote(echostr, safe='')}"
+        query = f"{signed_query(scenario, keys, echostr)}&echostr={quote(echostr, safe='')}"
         url = URL(with_query(app.callback_url, query), encoded=True)
         try:
-            async with asyncio.timeout(scenario.config.verify_timeout):
-                async with self._session.get(url, allow_redirects=False) as answer:
-                    body = await answer.content.read(_VERIFY_LIMIT)
-                    return _judge(answer.status, body, plaintext.encode())
+            async with (
+                asyncio.timeout(scenario.config.verify_timeout),
+                self._session.get(url, allow_redirects=False) as answer,
+            ):
+                body = await answer.content.read(_VERIFY_LIMIT)
+                return _judge(answer.status, body, plaintext.encode())
         except TimeoutError:
             return UrlCheck(accepted=False, reason="no answer within the time allowed")
         except (aiohttp.ClientError, OSError):
@@ -149,8 +159,8 @@ class CallbackSender:
 
 
 _HEADERS = {
-    b"<": {"Content-Type": "text/xml; charset=utf-8", "User-Agent": "Mozilla/4.0"},
-    b"{": {"Content-Type": "application/json; charset=utf-8", "User-Agent": "Mozilla/4.0"},
+    "xml": {"Content-Type": "text/xml; charset=utf-8", "User-Agent": "Mozilla/4.0"},
+    "json": {"Content-Type": "application/json; charset=utf-8", "User-Agent": "Mozilla/4.0"},
 }
 
 

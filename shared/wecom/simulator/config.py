@@ -6,7 +6,7 @@ Nothing here is about the world inside (corp, members, customers): see ``corp``.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from typing import Any, Self
 
@@ -248,4 +248,34 @@ class SimulatorConfig:
     @classmethod
     def quiet(cls, **changes: Any) -> Self:  # noqa: ANN401 - any knob's type
         """Return a configuration without latency and without chance: for tests that bring their own trouble."""
-        return replace(cls(latency_scale=0.0, early_rate=0.0, bare_token_error_rate=0.0), **changes)
+        return cls(latency_scale=0.0, early_rate=0.0, bare_token_error_rate=0.0).changed(**changes)
+
+    def changed(self, **changes: Any) -> Self:  # noqa: ANN401 - any knob's type
+        """
+        Return a copy with other knobs. Values may come from JSON or TOML: a choice by its word, a pair as a list.
+
+        Raises:
+            ValueError: No such knob, or not a value for it.
+        """
+        names = {field.name for field in fields(self)}
+        if unknown := sorted(changes.keys() - names):
+            raise ValueError(f"no such knob: {', '.join(unknown)}")
+        return replace(self, **{name: _fitting(name, getattr(self, name), v) for name, v in changes.items()})
+
+
+def _fitting(name: str, present: object, value: Any) -> Any:  # noqa: ANN401 - from JSON or TOML
+    """Return *value* in the type of the *present* value of the knob *name*."""
+    match present:
+        case StrEnum():
+            return type(present)(value)
+        case bool() if isinstance(value, bool):
+            return value
+        case int() if isinstance(value, int) and not isinstance(present, bool):
+            return value
+        case float() if isinstance(value, int | float) and value >= 0:
+            return float(value)
+        case tuple() if len(value) == 2:
+            return float(value[0]), float(value[1])
+        case Mapping() if isinstance(value, Mapping):
+            return {str(endpoint): float(seconds) for endpoint, seconds in value.items()}
+    raise ValueError(f"{name} cannot be {value!r}")

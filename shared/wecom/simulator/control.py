@@ -1,7 +1,7 @@
 """The control API, ``/_simulator/…``: the same things as in Python, as JSON, for other processes and languages."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, fields
 from typing import Any
 
 import orjson
@@ -11,6 +11,7 @@ from shared.wecom.simulator.callbacks import CallbackSender
 from shared.wecom.simulator.clients import NotPossible
 from shared.wecom.simulator.corp import App
 from shared.wecom.simulator.faults import Fault
+from shared.wecom.simulator.forgeries import Forgery, forge
 from shared.wecom.simulator.journal import Kind
 from shared.wecom.simulator.simulator import Simulator
 from shared.wecom.simulator.verdict import broken_rules, truth
@@ -41,6 +42,7 @@ class Control:
             ("POST", "faults"): self._add_faults,
             ("DELETE", "faults"): self._clear_faults,
             ("POST", "events"): self._emit,
+            ("POST", "forgeries"): self._forge,
             ("POST", "config"): self._configure,
             ("GET", "config"): self._config,
             ("GET", "journal"): self._journal,
@@ -78,9 +80,7 @@ class Control:
         existing = simulator.corp.apps.get(body.get("agent_id", simulator.app.agent_id))
         if existing is None:
             return _shown(simulator.put_app(App(**body)))
-        replace(existing, **body)  # refuses unknown fields before any is changed
-        for name, value in body.items():
-            setattr(existing, name, value)
+        simulator.change_app(existing, **body)
         return _shown(existing)
 
     async def _apps(self, _: web.Request, __: dict[str, Any]) -> object:
@@ -90,6 +90,11 @@ class Control:
     async def _verify_url(self, _: web.Request, body: dict[str, Any]) -> object:
         app = self._simulator.corp.apps[body.get("agent_id", self._simulator.app.agent_id)]
         return asdict(await self._sender.verify_url(app))
+
+    async def _forge(self, _: web.Request, body: dict[str, Any]) -> object:
+        app = self._simulator.corp.apps[body.get("agent_id", self._simulator.app.agent_id)]
+        query, raw = forge(self._simulator.scenario, app, Forgery(body["kind"]))
+        return {"status": await self._sender.post_raw(app, query, raw)}
 
     async def _advance(self, _: web.Request, body: dict[str, Any]) -> object:
         return {"now": self._simulator.clock.advance(float(body["seconds"]))}

@@ -78,6 +78,7 @@ class Member:
 
     Attributes:
         contact_function: Inside the customer-contact use range.
+        licensed: Has an interoperability licence; without, batch/get_by_user names the member in ``fail_info``.
         console_welcome: A welcome text is configured in the console, so events carry no WelcomeCode.
     """
 
@@ -88,6 +89,7 @@ class Member:
     verified: bool = True
     contact_function: bool = True
     departed: bool = False
+    licensed: bool = True
     console_welcome: bool = False
     relations: dict[str, "Relation"] = field(default_factory=dict, repr=False)
 

@@ -153,11 +153,13 @@ class Batch:
             limit = random.randint(1, limit)
         end = page.start + limit
         shown = [rel for rel in page.relations[page.start : end] if _readable(call, rel)]
+        unlicensed = [userid for userid in userids if not call.member(userid).licensed]
         return {
             "external_contact_list": [
                 {"external_contact": _contact(rel.customer), "follow_info": _follow_info(call, rel)} for rel in shown
             ],
             "next_cursor": self._turn(call, page, end) if end < len(page.relations) else "",
+            "fail_info": {"unlicensed_userid_list": unlicensed},
         }
 
     def _page(self, call: Call, userids: tuple[str, ...]) -> _Page:
@@ -192,8 +194,10 @@ def _batch_members(call: Call) -> tuple[str, ...]:
 
 def _shuffled_relations(call: Call, userids: tuple[str, ...]) -> list[Relation]:
     """Return the members' relations in an order that says nothing, so that no client relies on one."""
-    members = [call.member(userid) for userid in userids]
-    relations = [rel for member in members for rel in member.relations.values() if _readable(call, rel)]
+    members = {call.member(userid).userid: call.member(userid) for userid in userids}
+    if not any(member.licensed for member in members.values()):
+        raise ApiError(701008)
+    relations = [rel for m in members.values() if m.licensed for rel in m.relations.values() if _readable(call, rel)]
     call.scenario.random.shuffle(relations)
     return relations
 

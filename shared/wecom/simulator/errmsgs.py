@@ -56,6 +56,7 @@ ERRMSGS: dict[int, str] = {
     81026: "feature under maintenance",
     84061: "not external contact",
     84074: "no external contact permission",
+    701008: "no licensed user",
 }
 
 

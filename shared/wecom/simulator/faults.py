@@ -33,18 +33,22 @@ class FaultRule:
 
     Attributes:
         endpoint: Path below ``/cgi-bin/``; ``*`` for all but gettoken.
-        code: errcode or HTTP status, for the kinds that have one.
+        code: errcode (-1 unless given) or HTTP status (502 unless given), for the kinds that have one.
         count: Hit the next so many calls; then the rule is spent.
         rate: Hit this share of calls.
     """
 
     fault: Fault
     endpoint: str = "*"
-    code: int = -1
+    code: int = 0
     count: int = 0
     rate: float = 0.0
     seconds: float = 30.0
     hits: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.code:
+            self.code = 502 if self.fault is Fault.STATUS else -1
 
     def applies(self, endpoint: str) -> bool:
         """Tell whether the rule is about *endpoint*."""

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections import Counter
-from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -37,7 +36,7 @@ class Scenario:
 
     def configure(self, **changes: Any) -> None:  # noqa: ANN401 - any knob's type
         """Change knobs while everything runs."""
-        self.config = replace(self.config, **changes)
+        self.config = self.config.changed(**changes)
 
     def chance(self, rate: float) -> bool:
         """Tell whether something that happens at *rate* happens now."""

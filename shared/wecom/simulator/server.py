@@ -12,6 +12,7 @@ from shared.wecom.simulator.api import Api
 from shared.wecom.simulator.callbacks import CallbackSender, UrlCheck
 from shared.wecom.simulator.control import Control
 from shared.wecom.simulator.corp import App
+from shared.wecom.simulator.forgeries import Forgery, forge
 from shared.wecom.simulator.simulator import Simulator
 
 _BODY_LIMIT = 2 * 2**20
@@ -29,6 +30,12 @@ class Server:
     async def verify_url(self, app: App | None = None) -> UrlCheck:
         """Check an app's callback URL as the console does at every save."""
         return await self.sender.verify_url(app or self.simulator.app)
+
+    async def send_forged(self, kind: Forgery | str, app: App | None = None) -> int:
+        """Send a callback that WeCom would never send; return the HTTP status of the answer, 0 for none."""
+        target = app or self.simulator.app
+        query, body = forge(self.simulator.scenario, target, Forgery(kind))
+        return await self.sender.post_raw(target, query, body)
 
 
 def create_app(simulator: Simulator, sender: CallbackSender) -> web.Application:
@@ -55,11 +62,17 @@ async def run_simulator(simulator: Simulator, host: str = "127.0.0.1", port: int
         try:
             site = web.TCPSite(runner, host, port)
             await site.start()
+            failure: Exception | None = None
             bound = runner.addresses[0][1]
             async with asyncio.TaskGroup() as group:
                 delivering = group.create_task(sender.run())
-                yield Server(simulator=simulator, url=f"http://{host}:{bound}", sender=sender)
+                try:
+                    yield Server(simulator=simulator, url=f"http://{host}:{bound}", sender=sender)
+                except Exception as error:  # noqa: BLE001 - the block's own error leaves without the group's wrapping
+                    failure = error
                 delivering.cancel()
+            if failure is not None:
+                raise failure
         finally:
             simulator.scenario.stopping.set()
             await runner.cleanup()

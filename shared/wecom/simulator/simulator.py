@@ -1,9 +1,12 @@
 """The simulator as an object: set up a corp, let customers scan, push the clock, break things, see the truth."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from typing import Any
 
+from yarl import URL
+
+from shared.wecom.crypto import CallbackKeys
 from shared.wecom.simulator.clients import Action, Clients
 from shared.wecom.simulator.config import SimulatorConfig
 from shared.wecom.simulator.corp import App, Corp, Customer, Member, Relation, RelationStatus
@@ -22,6 +25,7 @@ APP = App(
     token="chanMark01",  # noqa: S106 - of a simulated corp
     aes_key="Kf7Qm2ZxT9bVw4LcR8sNyH3jDpG6uEaXo1CtBvMzWkA",
 )
+_MEMBER_FIELDS = {field.name for field in fields(Member)} - {"userid", "relations"}
 STAFF = {"lin.qiao": "林巧", "zhou.yi": "周毅", "wang.fang": "王芳", "chen.wei": "陈伟"}
 
 
@@ -77,13 +81,37 @@ class Simulator:
         self.scenario.configure(**changes)
 
     def put_app(self, app: App) -> App:
-        """Add *app* or replace the one with its agentid; return it."""
+        """
+        Add *app* or replace the one with its agentid; return it.
+
+        Raises:
+            ValueError: Its EncodingAESKey or its callback URL cannot be used.
+        """
+        self._check_app(app)
         self.corp.apps[app.agent_id] = app
         return app
+
+    def change_app(self, app: App, **changes: Any) -> None:  # noqa: ANN401 - any field of App
+        """
+        Change *app* where it stands, all of *changes* or none.
+
+        Raises:
+            ValueError: Its EncodingAESKey or its callback URL cannot be used.
+        """
+        self._check_app(replace(app, **changes))
+        for name, value in changes.items():
+            setattr(app, name, value)
+
+    def _check_app(self, app: App) -> None:
+        CallbackKeys(token=app.token, aes_key=app.aes_key, receive_id=self.corp.corp_id)
+        if app.callback_url and URL(app.callback_url).scheme not in {"http", "https"}:
+            raise ValueError("a callback URL begins with http:// or https://")
 
     def put_member(self, userid: str, **fields: Any) -> Member:  # noqa: ANN401 - any field of Member
         """Add a member, or change the fields given of one that exists (``departed=True``, ``activated=False`` …)."""
         member = self.corp.member(userid)
+        if unknown := sorted(fields.keys() - _MEMBER_FIELDS):
+            raise ValueError(f"a member has no {', '.join(unknown)}")
         if member is None:
             member = Member(userid=userid)
             self.corp.put_member(member)
