@@ -123,15 +123,11 @@ class AmqpConnection:
         if self._connection is None or self.problem is not None:
             raise QueueUnavailable(str(self.problem))
         lost = self._lost
-        channel = self._connection.channel(publisher_confirms=confirms, on_return_raises=confirms)
         try:
-            with translated("open a channel"):
-                async with asyncio.timeout(CALL_SECONDS):
-                    await channel
+            return await open_channel(self._connection, confirms=confirms)
         except QueueUnavailable:
             lost.set()
             raise
-        return channel
 
     async def _supervise(self) -> None:
         """Connect, watch and connect again, for ever."""
@@ -191,6 +187,15 @@ class AmqpConnection:
             self._usable.set()
         else:
             self._usable.clear()
+
+
+async def open_channel(connection: AbstractConnection, *, confirms: bool = False) -> AbstractChannel:
+    """Open a channel on *connection*; with *confirms* for publishing."""
+    with translated("open a channel"):
+        channel = connection.channel(publisher_confirms=confirms, on_return_raises=confirms)
+        async with asyncio.timeout(CALL_SECONDS):
+            await channel
+    return channel
 
 
 async def close_channel(channel: AbstractChannel) -> None:

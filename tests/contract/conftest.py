@@ -15,6 +15,7 @@ import pytest
 from shared.clock import SystemClock
 from shared.queue.memory import MemoryQueue
 from shared.queue.port import EventQueue
+from shared.queue.rabbitmq import RabbitQueue
 from shared.queue.sqlite import SqliteQueue
 from shared.sqlite import Database
 
@@ -78,6 +79,18 @@ def sqlite(tmp_path: Path) -> Opener:
             Database(tmp_path / "var" / "queue.db") as database,
             SqliteQueue(database, SystemClock()) as queue,
         ):
+            yield queue
+
+    return open_queue
+
+
+@queue_adapter(tells_age=False)
+def rabbitmq(amqp_url: str, prefix: str) -> Opener:
+    """Open the same queues of one broker again and again; the next test has others, by another prefix."""
+
+    @asynccontextmanager
+    async def open_queue() -> AsyncIterator[EventQueue]:
+        async with RabbitQueue(amqp_url, clock=SystemClock(), prefix=prefix) as queue:
             yield queue
 
     return open_queue

@@ -1,0 +1,145 @@
+"""
+The queue over RabbitMQ: quorum queues, confirmed publishes, retries by fixed delay queues (design.md 5).
+
+Two connections: a broker that is short of memory stops reading from whoever publishes, and acknowledgements must not
+wait behind that.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from typing import Final, Self
+
+import structlog
+from aio_pika.abc import AbstractConnection
+
+from shared.amqp.connection import (
+    CALL_SECONDS,
+    AmqpConnection,
+    close_channel,
+    open_channel,
+    translated,
+)
+from shared.amqp.publisher import Publisher
+from shared.clock import Clock
+from shared.domain.errors import ConfigurationError, QueueUnavailable
+from shared.domain.events import Lane
+from shared.queue.message import Message
+from shared.queue.port import Depth, Parked
+from shared.queue.rabbitmq_consumer import RabbitConsumer, consuming
+from shared.queue.rabbitmq_outbox import Outbox
+from shared.queue.rabbitmq_parking import Parking
+from shared.queue.rabbitmq_topology import Topology
+
+log = structlog.get_logger()
+
+START_SECONDS: Final = 10.0
+"""Longest that opening the queue waits for a broker; after that it goes on trying in the background."""
+
+
+class RabbitQueue:
+    """An :class:`~shared.queue.port.EventQueue` on a RabbitMQ broker or cluster, 3.10 or later."""
+
+    def __init__(self, url: str, *, clock: Clock, prefix: str = "qudao") -> None:
+        """
+        Args:
+            url: ``amqp://user:password@host:port/vhost`` or ``amqps://…``.
+            prefix: Begins every queue's name, so that deployments can share a vhost.
+        """
+        self._topology = Topology(prefix=prefix)
+        self._publishing = AmqpConnection(url, f"{prefix} publishing", self._prepare)
+        self._consuming = AmqpConnection(url, f"{prefix} consuming")
+        self._publisher = Publisher(self._publishing)
+        self._outbox = Outbox(self._publishing, self._publisher, self._topology, clock)
+        self._parking = Parking(self._consuming, self._outbox, self._topology, clock)
+        self._clock = clock
+        self._turn = asyncio.Lock()
+        self._declared = False
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        """
+        Connect and declare the queues. A broker that is away is no error: it may come later.
+
+        Raises:
+            ConfigurationError: The broker refuses the login, or has a queue of ours with other arguments.
+        """
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(self._publishing)
+            await stack.enter_async_context(self._consuming)
+            await stack.enter_async_context(self._publisher)
+            try:
+                async with asyncio.timeout(START_SECONDS):
+                    await self._publishing.tried()
+                    await self._consuming.tried()
+                    if self._publishing.problem is None:
+                        await self._publisher.ready()
+            except TimeoutError:
+                log.warning("queue.slow_start", reason=str(self._publishing.problem))
+            if isinstance(self._publishing.problem, ConfigurationError):
+                raise self._publishing.problem
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()
+
+    async def publish(self, message: Message, lanes: Sequence[Lane]) -> None:
+        """Put *message* into each of *lanes*; one confirm of the broker covers them all."""
+        if lanes:
+            await self._outbox.to_lanes(message, lanes)
+
+    def consume(self, lane: Lane, limit: int) -> AbstractAsyncContextManager[RabbitConsumer]:
+        """
+        Return a consumer of *lane* with at most *limit* unsettled deliveries.
+
+        On top of these, one consumer of the process tries suspects, one at a time; they keep their own lane.
+        """
+        consumer = RabbitConsumer(self._consuming, self._outbox, self._topology, self._clock, lane=lane, limit=limit)
+        return consuming(consumer, self._turn)
+
+    async def depths(self) -> Sequence[Depth]:
+        """Return how much waits in every place; what is in workers' hands is not counted, ages are not known."""
+        channel = await self._consuming.channel()
+        depths = []
+        try:
+            with translated("count the messages"):
+                async with asyncio.timeout(CALL_SECONDS):
+                    for name, queue in self._topology.places().items():
+                        counted = (await channel.get_queue(queue)).declaration_result.message_count
+                        depths.append(Depth(name=name, messages=counted or 0, oldest_seconds=None))
+        finally:
+            await close_channel(channel)
+        return depths
+
+    def parked(self) -> AsyncIterator[Parked]:
+        """Iterate over what is parked, oldest first, leaving it parked; whoever looks meanwhile sees the rest."""
+        return self._parking.parked()
+
+    async def replay(self, ids: Iterable[str]) -> int:
+        """Move the parked messages *ids* to bulk; a welcome, which is no mark, goes back to the fast lane."""
+        return await self._parking.replay(ids)
+
+    async def drop(self, ids: Iterable[str]) -> int:
+        """Remove the parked messages *ids* for good."""
+        return await self._parking.drop(ids)
+
+    async def check(self) -> None:
+        """Return when there is a channel to publish on and every queue is there as it should be."""
+        for connection in (self._publishing, self._consuming):
+            if connection.problem is not None:
+                raise QueueUnavailable(str(connection.problem)) from connection.problem
+        try:
+            async with asyncio.timeout(CALL_SECONDS):
+                await self._publisher.ready()
+            await self._topology.declare(self._consuming.channel)
+        except (ConfigurationError, TimeoutError) as error:
+            raise QueueUnavailable(str(error) or "the broker does not answer") from error
+
+    async def _prepare(self, connection: AbstractConnection) -> None:
+        """Declare the queues on every new connection: a broker may have been restored empty."""
+        if not await self._topology.exists(lambda: open_channel(connection)):
+            level = log.error if self._declared else log.info
+            level("topology.created", prefix=self._topology.prefix, again=self._declared)
+        await self._topology.declare(lambda: open_channel(connection))
+        self._declared = True

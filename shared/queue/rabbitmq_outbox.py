@@ -1,0 +1,82 @@
+"""Everything that a queue on RabbitMQ publishes: to lanes, to retry tiers and to the parking, each confirmed."""
+
+import asyncio
+import random
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import structlog
+
+from shared.amqp.connection import AmqpConnection
+from shared.amqp.publisher import Publisher, Unroutable
+from shared.clock import Clock
+from shared.domain.errors import QueueUnavailable
+from shared.domain.events import Lane
+from shared.queue.message import Failure, Message
+from shared.queue.rabbitmq_topology import RETRY_SPREAD, Topology, key_of
+from shared.queue.rabbitmq_wire import LANE, headers_of, parked_headers
+
+log = structlog.get_logger()
+
+DEFAULT_EXCHANGE: Final = ""
+"""Takes a queue's name as the routing key."""
+
+
+class Outbox:
+    """Publishes messages to where they belong. Every method returns when the message is durable there."""
+
+    def __init__(self, connection: AmqpConnection, publisher: Publisher, topology: Topology, clock: Clock) -> None:
+        self._connection = connection
+        self._publisher = publisher
+        self._topology = topology
+        self._clock = clock
+        self._restoring = asyncio.Lock()
+        self._restored = 0
+
+    async def to_lanes(self, message: Message, lanes: Sequence[Lane]) -> None:
+        """Put *message* into all of *lanes* with one publish."""
+        await self._send(self._topology.jobs, key_of(frozenset(lanes)), message.body, headers_of(message))
+
+    async def to_tier(self, message: Message, lane: Lane, delay: int) -> None:
+        """Put *message* where it waits for *delay* seconds, or a little longer, and then goes to *lane*."""
+        wait = delay * (1 + random.uniform(0, RETRY_SPREAD))  # noqa: S311 - not a secret
+        await self._send(self._topology.retry(delay), lane, message.body, headers_of(message), wait)
+
+    async def to_parking(self, message: Message, lane: Lane, failure: Failure) -> None:
+        """Park *message* from *lane* with *failure* as the reason."""
+        headers = parked_headers(message, failure, lane, self._clock.time())
+        await self._send(DEFAULT_EXCHANGE, self._topology.parked, message.body, headers)
+
+    async def to_queue(self, message: Message, queue: str, lane: Lane) -> None:
+        """Put *message* into *queue* as if it had never been delivered."""
+        await self._send(DEFAULT_EXCHANGE, queue, message.body, {**headers_of(message), LANE: lane})
+
+    async def restore(self) -> None:
+        """Declare again what somebody deleted; once for all who notice it at the same time."""
+        seen = self._restored
+        async with self._restoring:
+            if self._restored == seen:
+                log.error("topology.missing", prefix=self._topology.prefix)
+                await self._topology.declare(self._connection.channel)
+                self._restored += 1
+
+    async def _send(
+        self,
+        exchange: str,
+        key: str,
+        body: bytes,
+        headers: Mapping[str, Any],
+        expiration: float | None = None,
+    ) -> None:
+        async def once() -> bool:
+            return await self._publisher.publish(
+                body, exchange=exchange, routing_key=key, headers=headers, expiration=expiration
+            )
+
+        try:
+            accepted = await once()
+        except Unroutable:
+            await self.restore()
+            accepted = await once()
+        if not accepted:
+            raise QueueUnavailable("the broker refused the message: a queue is full")

@@ -1,0 +1,158 @@
+"""Names and arguments of everything that RabbitMQ holds for a queue, and how it comes to be there."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any, Final
+
+import structlog
+from aio_pika import ExchangeType
+from aio_pika.abc import AbstractChannel
+from aio_pika.exceptions import ChannelNotFoundEntity, ChannelPreconditionFailed
+
+from shared.amqp.connection import close_channel, said, translated
+from shared.domain.errors import ConfigurationError, QueueUnavailable
+from shared.domain.events import Lane
+from shared.queue.port import DELIVERY_LIMIT, RETRY_DELAYS
+
+log = structlog.get_logger()
+
+DECLARE_SECONDS: Final = 20.0
+RETRY_SPREAD: Final = 0.1
+"""A retry waits up to this part longer, so that what failed together does not come back together."""
+
+NO_LIMIT: Final = 2**31 - 1
+"""A delivery limit that is none: 3.10 does not know -1, and 4.x takes 20 when nothing is said."""
+
+OpenChannel = Callable[[], Awaitable[AbstractChannel]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Topology:
+    """The exchanges and queues of one deployment. All of it is durable and fixed: a change means a new ``.vN``."""
+
+    prefix: str
+
+    @property
+    def jobs(self) -> str:
+        """The exchange that new work and due retries pass."""
+        return f"{self.prefix}.jobs"
+
+    @property
+    def parked(self) -> str:
+        """The queue of parked messages."""
+        return f"{self.prefix}.parked.v1"
+
+    @property
+    def dead(self) -> str:
+        """The queue, and the exchange before it, of messages suspected of killing their workers."""
+        return f"{self.prefix}.dead.v1"
+
+    def lane(self, lane: Lane) -> str:
+        """Return the name of the queue of *lane*."""
+        return f"{self.prefix}.{lane}.v1"
+
+    def retry(self, delay: int) -> str:
+        """Return the name of the tier of *delay* seconds: its queue, and the exchange before it."""
+        return f"{self.prefix}.retry.{delay}.v1"
+
+    def places(self) -> dict[str, str]:
+        """Return the queue behind every name that ``depths`` uses."""
+        lanes = {str(lane): self.lane(lane) for lane in Lane}
+        tiers = {f"retry.{delay}": self.retry(delay) for delay in RETRY_DELAYS}
+        return {**lanes, **tiers, "parked": self.parked, "dead": self.dead}
+
+    def lane_of(self, queue: str) -> Lane | None:
+        """Return the lane whose queue is called *queue*."""
+        return next((lane for lane in Lane if self.lane(lane) == queue), None)
+
+    def queues(self) -> dict[str, dict[str, Any]]:
+        """Return every queue with its arguments."""
+        to_dead = {**_at_least_once(self.dead), "x-delivery-limit": DELIVERY_LIMIT}
+        lanes = {self.lane(lane): to_dead for lane in Lane}
+        tiers = {
+            self.retry(delay): {
+                **_at_least_once(self.jobs),
+                "x-delivery-limit": DELIVERY_LIMIT,
+                "x-message-ttl": round(delay * (1 + RETRY_SPREAD) * 1000),
+            }
+            for delay in RETRY_DELAYS
+        }
+        ends = {name: {"x-queue-type": "quorum", "x-delivery-limit": NO_LIMIT} for name in (self.parked, self.dead)}
+        return {**lanes, **tiers, **ends}
+
+    async def declare(self, open_channel: OpenChannel) -> None:
+        """
+        Declare everything that is missing. Safe to repeat.
+
+        Raises:
+            ConfigurationError: Something is there already and is different; the text names it and the argument.
+        """
+        channel = await open_channel()
+        try:
+            with translated("declare the queues"):
+                async with asyncio.timeout(DECLARE_SECONDS):
+                    await self._declare(channel)
+        except QueueUnavailable as error:
+            if isinstance(error.__cause__, ChannelPreconditionFailed):
+                raise ConfigurationError([_what_to_do(error.__cause__)]) from error
+            raise
+        finally:
+            await close_channel(channel)
+
+    async def exists(self, open_channel: OpenChannel) -> bool:
+        """Tell whether the lanes' queues are there."""
+        channel = await open_channel()
+        try:
+            with translated("look for the queues"):
+                async with asyncio.timeout(DECLARE_SECONDS):
+                    for lane in Lane:
+                        await channel.get_queue(self.lane(lane))
+        except QueueUnavailable as error:
+            if isinstance(error.__cause__, ChannelNotFoundEntity):
+                return False
+            raise
+        finally:
+            await close_channel(channel)
+        return True
+
+    async def _declare(self, channel: AbstractChannel) -> None:
+        jobs = await channel.declare_exchange(self.jobs, ExchangeType.DIRECT, durable=True)
+        for name, arguments in self.queues().items():
+            queue = await channel.declare_queue(name, durable=True, arguments=arguments)
+            lane = self.lane_of(name)
+            if lane is not None:
+                for key in _keys_with(lane):
+                    await queue.bind(jobs, key)
+            elif name != self.parked:
+                await channel.declare_exchange(name, ExchangeType.FANOUT, durable=True)
+                await queue.bind(name)
+
+
+def key_of(lanes: frozenset[Lane]) -> str:
+    """Return the routing key that reaches exactly *lanes*, so that one confirm covers them all."""
+    return "+".join(lane for lane in Lane if lane in lanes)
+
+
+def _keys_with(lane: Lane) -> list[str]:
+    """Return the routing keys of every set of lanes that has *lane*."""
+    sets = (frozenset(lanes) for size in range(1, len(Lane) + 1) for lanes in combinations(Lane, size))
+    return [key_of(lanes) for lanes in sets if lane in lanes]
+
+
+def _at_least_once(exchange: str) -> dict[str, Any]:
+    """Return the arguments of a quorum queue that hands what it drops to *exchange* and never loses it on the way."""
+    return {
+        "x-queue-type": "quorum",
+        "x-overflow": "reject-publish",
+        "x-dead-letter-exchange": exchange,
+        "x-dead-letter-strategy": "at-least-once",
+    }
+
+
+def _what_to_do(cause: BaseException) -> str:
+    return (
+        f"{said(cause)}: it was declared differently by another version or by hand. Delete it when it is empty "
+        "(it is declared again at the next start), or use another vhost"
+    )
