@@ -60,6 +60,13 @@ async def wecom(server, quota):
         yield client
 
 
+def name_of(reply):
+    """Name a scripted reply for the test's id."""
+    if isinstance(reply, web.Response):
+        return f"http-{reply.status}-{(reply.body or b'')[:8]!r}"
+    return reply.__name__ if callable(reply) else str(reply)[:40]
+
+
 def contact(customer=NANA, **more):
     return {"external_userid": customer, "name": "Nana 🌸", "type": 1, "avatar": "http://a", "gender": 2, **more}
 
@@ -466,7 +473,7 @@ async def test_a_broken_connection_is_one_call(server, wecom):
         raw(b"[" * 100_000),
         {"errcode": "0"},
     ],
-    ids=str,
+    ids=name_of,
 )
 async def test_no_readable_answer_is_transient(server, wecom, reply):
     """A broken connection, a 5xx, an empty, HTML or unreadable answer leaves the outcome unknown: try again."""
@@ -618,7 +625,7 @@ def chain(error):
         {"errcode": "PLANTED"},
         {"errcode": 40014, "errmsg": "PLANTED"},
     ],
-    ids=str,
+    ids=name_of,
 )
 @pytest.mark.parametrize("endpoint", ["gettoken", REMARK])
 async def test_no_secret_leaves_the_client(server, quota, caplog, reply, endpoint):
