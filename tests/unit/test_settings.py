@@ -4,7 +4,7 @@ import traceback
 from pathlib import Path
 
 import pytest
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
 from shared.domain.errors import ConfigurationError
 from shared.settings import Address, Need, Settings, load_settings
@@ -227,3 +227,21 @@ def test_a_file_that_cannot_be_read_is_named(folder, content):
     else:
         (folder / ".env").write_bytes(content)
         assert problems_of() == [".env: cannot be read as UTF-8 text; mend or remove it"]
+
+
+def test_the_reference_names_every_setting_and_its_default():
+    """Each setting is documented with the default it has."""
+    text = (Path(__file__).parents[2] / "docs/reference/settings.md").read_text(encoding="utf-8")
+    for name, field in Settings.model_fields.items():
+        default = field.default
+        match default:
+            case SecretStr():
+                shown = default.get_secret_value()
+            case Address():
+                shown = f"{default.host}:{default.port}"
+            case float():
+                shown = f"{default:g}"
+            case _:
+                shown = str(default)
+        expected = f"`{shown}`" if shown else ("none" if name.endswith("_previous") else "–")
+        assert f"| `QUDAO_{name.upper()}` | {expected} |" in text

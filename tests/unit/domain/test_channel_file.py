@@ -1,7 +1,10 @@
 """Read the channels file."""
 
+from pathlib import Path
+
 import pytest
 
+from shared.domain.channel_entries import ChannelEntry
 from shared.domain.channel_file import load_channels
 from shared.domain.channels import Attachment, Channels, Overwrite, TagName, looks_like_ours
 from shared.domain.errors import ConfigurationError
@@ -398,3 +401,22 @@ def test_the_message_names_the_file_as_it_was_given():
 def test_an_attachment_is_a_value():
     """Equal attachments are equal and can be members of a set."""
     assert len({Attachment(msgtype="file", fields=(("media_id", "m"),)) for _ in range(2)}) == 1
+
+
+REFERENCE = Path(__file__).parents[3] / "docs/reference/channels.md"
+
+
+def test_the_reference_s_example_is_valid():
+    """What the documentation shows can be copied."""
+    example = REFERENCE.read_text(encoding="utf-8").partition("```toml\n")[2].partition("```")[0]
+    expo, shop = load_channels(example).all
+    assert (expo.staff, shop.staff) == (("lin.qiao", "zhou.yi"), ("wang.wei",))
+    assert expo.tags
+    assert expo.attachments
+    assert shop.description is None
+
+
+def test_the_reference_names_every_key():
+    """Each key that a channel may hold is documented."""
+    text = REFERENCE.read_text(encoding="utf-8")
+    assert [key for key in ChannelEntry.model_fields if f"| `{key}`" not in text] == []
