@@ -1,8 +1,8 @@
 """
 The WeCom API (doc 92109 and its siblings) as Qudao uses it: typed calls, each under the corp's quota.
 
-Names are WeCom's. Only the fields that are given are sent, so nothing is cleared by accident. Failures are
-the WeComError classes of ``shared.domain.errors`` and nothing else.
+Names are WeCom's. Only the fields that are given are sent, so nothing is cleared by accident. A call fails with a
+WeComError, or with what the quota raises when nothing was called: CallAborted, QueueUnavailable.
 """
 
 from collections.abc import AsyncIterator, Mapping, Sequence
