@@ -69,7 +69,7 @@ class Receiver:
 
     async def receive(self, request: web.Request) -> web.Response:
         raw = await request.read()
-        self.requests.append((request.query_string, raw))
+        self.requests.append((request.rel_url.raw_query_string, raw))
         encrypted = ET.fromstring(raw).findtext("Encrypt") if raw[:1] == b"<" else (await request.json())["encrypt"]
         message = self.open(request, encrypted or "")
         self.plain.append(message)
@@ -78,7 +78,7 @@ class Receiver:
         return self.answer()
 
     async def check(self, request: web.Request) -> web.Response:
-        self.requests.append((request.query_string, b""))
+        self.requests.append((request.rel_url.raw_query_string, b""))
         answer = self.answer_check(self.open(request, request.query["echostr"]))
         return await answer if asyncio.iscoroutine(answer) else answer
 

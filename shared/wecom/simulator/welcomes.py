@@ -24,8 +24,8 @@ def send_welcome_msg(call: Call) -> Result:
     given = call.corp.welcome_codes.get(code)
     if given is None or call.now >= given.expires_at:
         raise ApiError(41050)
+    call.admit()  # first: a call with the same code that has just ended was under way when this one came
     _check_unspent(call, given)
-    call.admit()
     given.sent_by = call.app.agent_id
     given.relation.welcomes.append(call.now)
     return {}
