@@ -11,12 +11,13 @@ from typing import Final
 
 import structlog
 from aiohttp import hdrs, web
+from structlog.typing import FilteringBoundLogger
 
 from ingress.deadlines import Deadlines
 from ingress.metrics import IngressMetrics
 from shared.clock import Clock
 from shared.domain.errors import CallbackRejected, QueueUnavailable
-from shared.domain.events import Event, Work, lanes_of
+from shared.domain.events import Event, UnknownEvent, Work, lanes_of
 from shared.queue.message import Message, message_for
 from shared.queue.port import EventQueue
 from shared.wecom.callback import answer_url_check, read_callback
@@ -25,8 +26,6 @@ from shared.wecom.fields import MAX_BODY
 
 READ_TIMEOUT: Final = 5.0
 """Seconds for a body to arrive; WeCom itself gives up after five."""
-
-log = structlog.get_logger()
 
 
 class Callbacks:
@@ -53,6 +52,7 @@ class Callbacks:
         self._metrics = metrics
         self._deadlines = deadlines
         self._read_timeout = read_timeout
+        self._log: FilteringBoundLogger = structlog.get_logger().bind()  # bound once, not once a line
         self.heard: set[web.RequestHandler] = set()
 
     async def check_url(self, request: web.Request) -> web.Response:
@@ -64,7 +64,7 @@ class Callbacks:
         except CallbackRejected as rejection:
             return self._reject(request, rejection, started)
         self._metrics.accepted.labels("UrlCheck").inc()
-        log.info("callback.accepted", kind="UrlCheck", seconds=self._observe(started))
+        self._log.info("callback.accepted", kind="UrlCheck", seconds=self._observe(started))
         return web.Response(body=plaintext, content_type="text/plain")
 
     async def receive(self, request: web.Request) -> web.Response:
@@ -112,18 +112,18 @@ class Callbacks:
             await self._queue.publish(message, lanes_of(event))
         except QueueUnavailable as error:
             reason = str(error)
-        except Exception as error:  # a bug of ours: WeCom has to send again, as if the queue were away
-            log.exception("publish.crashed", event_id=message.event_id)
+        except Exception as error:  # noqa: BLE001 - a bug of ours: as if the queue were away
+            self._log.exception("publish.crashed", event_id=message.event_id)
             reason = f"unexpected {type(error).__name__}"
         if answered := await self._deadlines.end(pending):
             self._metrics.late.labels("failed" if reason else "durable").inc()
-            log.warning("publish.ended_late", event_id=message.event_id, reason=reason, durable=not reason)
+            self._log.warning("publish.ended_late", event_id=message.event_id, reason=reason, durable=not reason)
             return answered
         if reason:
             return self._fail(event, message, reason, started)
         kind = type(event).__name__
         self._metrics.accepted.labels(kind).inc()
-        log.info(
+        self._log.info(
             "callback.accepted",
             event_id=message.event_id,
             kind=kind,
@@ -140,14 +140,17 @@ class Callbacks:
         """Answer 200 to an event of a kind nobody handles: WeCom need not send it again."""
         kind = type(event).__name__
         self._metrics.ignored.labels(kind).inc()
-        names = {name: getattr(event, name) for name in ("event", "change") if hasattr(event, name)}
-        log.info("callback.ignored", kind=kind, **names, corp=event.corp, seconds=self._observe(started))
+        name = event.event if isinstance(event, UnknownEvent) else ""
+        change = getattr(event, "change", "")
+        self._log.info(
+            "callback.ignored", kind=kind, name=name, change=change, corp=event.corp, seconds=self._observe(started)
+        )
         return web.Response()
 
     def _reject(self, request: web.Request, rejection: CallbackRejected, started: float) -> web.Response:
         """Answer with the status alone: an explanation would help only those who should not have one."""
         self._metrics.rejected.labels(rejection.status, rejection.reason).inc()
-        log.warning(
+        self._log.warning(
             "callback.rejected",
             status=rejection.status,
             reason=rejection.reason,
@@ -163,7 +166,7 @@ class Callbacks:
         """Answer 503: the event is not known to be durable, and WeCom has to send it again."""
         kind = type(event).__name__
         self._metrics.failed.labels(kind).inc()
-        log.error(
+        self._log.error(
             "callback.failed",
             reason=reason,
             event_id=message.event_id,

@@ -1,12 +1,15 @@
 """Runs the ingress: both listeners, from the first bind to the last answer."""
 
 import asyncio
+import logging
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
 from aiohttp import web
+from aiohttp.http import HttpProcessingError
 from prometheus_client import CollectorRegistry
 
 from ingress.app import create_admin_app, create_app
@@ -73,27 +76,54 @@ async def serve(
         deadlines=deadlines,
         read_timeout=read_timeout,
     )
+    app = create_app(callbacks)
     admin_app = create_admin_app(registry=registry, check=queue.check, stop=stop)
     grace = read_timeout + deadline
-    async with asyncio.TaskGroup() as group:
-        watcher = group.create_task(deadlines.watch())
-        async with (
-            _running(admin_app, admin_listen, grace) as (admin_bound, _),
-            _running(create_app(callbacks), listen, grace) as (callbacks_bound, server),
-        ):
-            reaper = group.create_task(reap(server, callbacks.heard, metrics, patience=patience))
-            on_listening(Listening(callbacks=callbacks_bound, admin=admin_bound))
-            await stop.wait()
-            reaper.cancel()
-        watcher.cancel()
+    with _bind(admin_listen) as admin_socket, _bind(listen) as callbacks_socket:
+        async with asyncio.TaskGroup() as group:
+            watcher = group.create_task(deadlines.watch())
+            async with _running(admin_app, admin_socket, grace), _running(app, callbacks_socket, grace) as server:
+                reaper = group.create_task(reap(server, callbacks.heard, metrics, patience=patience))
+                on_listening(Listening(callbacks=_address(callbacks_socket), admin=_address(admin_socket)))
+                await stop.wait()
+                reaper.cancel()
+            watcher.cancel()
+
+
+def _bind(address: Address) -> socket.socket:
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    try:
+        return socket.create_server((address.host, address.port), family=family, backlog=_BACKLOG)
+    except OSError as error:
+        raise ConfigurationError([f"cannot listen on {address.host}:{address.port}: {error.strerror}"]) from error
+
+
+def _address(bound: socket.socket) -> Address:
+    host, port = bound.getsockname()[:2]
+    return Address(host=host, port=port)
+
+
+def _http_logger() -> logging.Logger:
+    """Return a logger for aiohttp that keeps what it complains about out of the log: pieces of requests."""
+    logger = logging.getLogger("ingress.http")
+    logger.addFilter(_hide_request)
+    return logger
+
+
+def _hide_request(record: logging.LogRecord) -> bool:
+    if record.exc_info and isinstance(record.exc_info[1], HttpProcessingError):
+        record.msg, record.args, record.exc_info = "malformed HTTP", None, None
+        record.levelno, record.levelname = logging.WARNING, "WARNING"
+    return True
 
 
 @asynccontextmanager
-async def _running(app: web.Application, address: Address, grace: float) -> AsyncIterator[tuple[Address, web.Server]]:
-    """Run *app*; leaving stops accepting first and gives handlers *grace* seconds."""
+async def _running(app: web.Application, bound: socket.socket, grace: float) -> AsyncIterator[web.Server]:
+    """Run *app* on *bound*; leaving stops accepting first and gives handlers *grace* seconds."""
     runner = web.AppRunner(
         app,
         handler_cancellation=False,  # a publish is not cancelled because the caller hangs up
+        logger=_http_logger(),
         access_log=None,  # it would write query strings
         auto_decompress=False,  # compressed bodies are refused: nothing is to be unpacked before
         keepalive_timeout=_KEEPALIVE,
@@ -102,13 +132,9 @@ async def _running(app: web.Application, address: Address, grace: float) -> Asyn
     )
     await runner.setup()
     try:
-        site = web.TCPSite(runner, address.host, address.port, backlog=_BACKLOG)
-        try:
-            await site.start()
-        except OSError as error:
-            raise ConfigurationError([f"cannot listen on {address.host}:{address.port}: {error.strerror}"]) from error
+        await web.SockSite(runner, bound, backlog=_BACKLOG).start()
         server = runner.server
         assert server is not None, "set by setup()"
-        yield Address(host=address.host, port=site.port), server
+        yield server
     finally:
         await runner.cleanup()

@@ -186,7 +186,7 @@ EVENTS: list[tuple[dict[str, str], Event]] = [
 
 
 @pytest.mark.parametrize(
-    ("given", "event"), EVENTS, ids=lambda case: "-".join(case.values())[70:110] if isinstance(case, dict) else ""
+    ("given", "event"), EVENTS, ids=lambda case: case.get("ChangeType", "") if isinstance(case, dict) else ""
 )
 @pytest.mark.parametrize("write", [as_xml, as_plain_xml, as_small_json])
 def test_events(given: dict[str, str], event: Event, write):
@@ -310,6 +310,7 @@ ENCRYPT = b"<xml><Encrypt>x</Encrypt></xml>"
         (b'{"a":' * 10_000 + b"1" + b"}" * 10_000, "body is not JSON"),
         (b'["encrypt"]', "body is not XML"),
     ],
+    ids=lambda value: value if isinstance(value, str) else repr(value[:40]),
 )  # fmt: skip
 def test_no_envelope(body: bytes, reason: str):
     """What is no envelope is refused with 400 before anything is believed, dangerous XML above all."""
