@@ -270,9 +270,9 @@ def _fitting(name: str, present: object, value: Any) -> Any:  # noqa: ANN401 - f
             return type(present)(value)
         case bool() if isinstance(value, bool):
             return value
-        case int() if isinstance(value, int) and not isinstance(present, bool):
+        case int() if type(present) is type(value) and value >= 0:
             return value
-        case float() if isinstance(value, int | float) and value >= 0:
+        case float() if type(value) in {int, float} and value >= 0:
             return float(value)
         case tuple() if len(value) == 2:
             return float(value[0]), float(value[1])
