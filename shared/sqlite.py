@@ -183,9 +183,9 @@ class Database:
         self._loop.call_soon_threadsafe(self._finish, jobs, failure)
 
     def _finish(self, jobs: "list[_Job[Any, Any]]", failure: Exception | None) -> None:
+        self._start()
         for job in jobs:
             job.resolve(self.path, failure)
-        self._loop.call_soon(self._start)  # those who were just resolved may write again first
 
 
 class _Thread:

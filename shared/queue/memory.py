@@ -42,9 +42,9 @@ class MemoryQueue:
             consumer.close()
 
     async def depths(self) -> Sequence[Depth]:
-        """Return how much waits in every lane, retry tier and the parking."""
+        """Return how much waits in every lane, what is in hand included, in every tier and the parking."""
         store = self._store
-        places = {str(lane): [entry.message for entry in entries] for lane, entries in store.ready.items()}
+        places = {str(lane): [entry.message for entry in store.unsettled(lane)] for lane in Lane}
         for delay, delayed in store.delayed.items():
             places[f"retry.{delay}"] = [entry.message for entry in delayed]
         places["parked"] = [item.message for item in store.parked.values()]
@@ -99,6 +99,12 @@ class _Store:
         self.parked: dict[str, Parked] = {}
         self.consumers: set[_MemoryConsumer] = set()
 
+    def unsettled(self, lane: Lane) -> Iterator[_Entry]:
+        """Return what is ready in *lane* and what is in hand."""
+        yield from self.ready[lane]
+        for consumer in self.consumers:
+            yield from (entry for entry in consumer.in_hand if entry.lane is lane)
+
     def put(self, entry: _Entry) -> None:
         self.ready[entry.lane].append(entry)
         for consumer in self.consumers:
@@ -138,18 +144,18 @@ class _MemoryConsumer:
         self._store = store
         self._entries = entries
         self._limit = limit
-        self._in_hand: set[_Entry] = set()
+        self.in_hand: set[_Entry] = set()
         self._stopped = False
         self._changed = asyncio.Event()
 
     async def take(self) -> "_MemoryDelivery":
-        while not (self._entries and len(self._in_hand) < self._limit) or self._stopped:
+        while not (self._entries and len(self.in_hand) < self._limit) or self._stopped:
             if self._stopped:
                 raise QueueUnavailable("the consumer was stopped")
             self._changed.clear()
             await self._changed.wait()
         entry = self._entries.popleft()
-        self._in_hand.add(entry)
+        self.in_hand.add(entry)
         return _MemoryDelivery(self._store, self, entry)
 
     async def stop(self) -> None:
@@ -164,8 +170,8 @@ class _MemoryConsumer:
         """Stop, and give back what was never settled."""
         self._stopped = True
         self.wake()
-        while self._in_hand:
-            self._store.take_back(self._in_hand.pop())
+        while self.in_hand:
+            self._store.take_back(self.in_hand.pop())
 
     def settle(self, entry: _Entry) -> None:
         """
@@ -174,9 +180,9 @@ class _MemoryConsumer:
         Raises:
             QueueUnavailable: The consumer was closed, so the message comes again.
         """
-        if entry not in self._in_hand:
+        if entry not in self.in_hand:
             raise QueueUnavailable("the consumer was closed before the settlement")
-        self._in_hand.discard(entry)
+        self.in_hand.discard(entry)
         self.wake()
 
 

@@ -67,7 +67,7 @@ class SqliteQueue:
                 self._end_consuming()
 
     async def depths(self) -> Sequence[Depth]:
-        """Return how much waits in every lane, retry tier and the parking; what is in hand does not wait."""
+        """Return how much waits in every lane, what is in hand included, in every tier and the parking."""
         now = self._clock.time()
         return await self._database.read(lambda connection: tables.depths(connection, now))
 

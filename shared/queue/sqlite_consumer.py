@@ -90,6 +90,12 @@ class Lanes:
         self._suspects[lane] -= 1
         return partial(tables.claim_suspect, lane=lane)
 
+    def claimed_nothing(self, lane: Lane, *, failed: bool) -> None:
+        """Forget the trial that was about to begin in *lane*, if so; a suspect whose claim *failed* is still one."""
+        if self._trial is lane:
+            self._suspects[lane] = self._suspects.get(lane, 0) + failed
+            self.end_trial()
+
     def end_trial(self) -> None:
         """Let everybody go on."""
         self._trial = None
@@ -141,8 +147,8 @@ class SqliteConsumer:
 
     async def close(self) -> None:
         """Stop; what is in hand comes again, too, and can no longer be settled."""
-        await self._stop_claiming()
         try:
+            await self._stop_claiming()
             await self._take_back(seen=True)
         finally:
             self._lanes.leave(self._lane, self)
@@ -186,14 +192,19 @@ class SqliteConsumer:
         """Keep what was claimed, whoever still waits for it."""
         self._claiming = None
         self._failure = claiming.exception()
-        if self._failure is None:
-            claims, due = claiming.result()
-            self._ahead += claims
-            if not claims and not self._news and not self._stopped:
-                wait = POLL_SECONDS if due is None else due - self._lanes.clock.time()
-                self._look_again(min(max(wait, 0), POLL_SECONDS))
-                return
-        self._changed.set()
+        if self._failure is not None:
+            self._lanes.claimed_nothing(self._lane, failed=True)
+            self._changed.set()
+            return
+        claims, due = claiming.result()
+        self._ahead += claims
+        if not claims:
+            self._lanes.claimed_nothing(self._lane, failed=False)
+        if claims or self._news or self._stopped:
+            self._changed.set()
+        else:
+            wait = POLL_SECONDS if due is None else due - self._lanes.clock.time()
+            self._look_again(min(max(wait, 0), POLL_SECONDS))
 
     def _look_again(self, seconds: float) -> None:
         if self._alarm is not None:

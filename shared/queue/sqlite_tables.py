@@ -35,7 +35,8 @@ SCHEMA: Final = (
         body BLOB NOT NULL
     ) STRICT;
     CREATE INDEX message_ready ON message (lane, due, first_seen, delay) WHERE state = 0;
-    CREATE INDEX message_other ON message (state, lane, first_seen) WHERE state > 0;
+    CREATE INDEX message_claimed ON message (lane, first_seen) WHERE state = 1;
+    CREATE INDEX message_suspect ON message (lane, first_seen) WHERE state = 2;
     CREATE TABLE parked (
         id INTEGER PRIMARY KEY AUTOINCREMENT,   -- never used twice: a person may name it late
         lane TEXT NOT NULL,
@@ -242,6 +243,7 @@ def _suspects(connection: Connection) -> dict[Lane, int]:
 
 
 _READY: Final = "SELECT count(*), min(first_seen) FROM message WHERE state = 0 AND lane = ? AND due <= ?"
+_CLAIMED: Final = "SELECT count(*), min(first_seen) FROM message WHERE state = 1 AND lane = ? AND ?"
 _SUSPECT: Final = "SELECT count(*), min(first_seen) FROM message WHERE state = 2 AND lane = ? AND ?"
 _DELAYED: Final = (
     "SELECT delay, count(*), min(first_seen) FROM message WHERE state = 0 AND lane = ? AND due > ? GROUP BY delay"
@@ -250,7 +252,7 @@ _PARKED: Final = "SELECT count(*), min(first_seen) FROM parked"
 
 
 def depths(connection: Connection, now: float) -> list[Depth]:
-    """Return how much waits where; what is in hand does not wait."""
+    """Return how much waits where; until it is settled a delivery waits in its lane."""
     names = [*(str(lane) for lane in Lane), *(f"retry.{delay}" for delay in RETRY_DELAYS), "parked"]
     found = dict.fromkeys(names, (0, now))
 
@@ -259,7 +261,7 @@ def depths(connection: Connection, now: float) -> list[Depth]:
         found[name] = (before + count, older if oldest is None else min(older, oldest))
 
     for lane in Lane:
-        for statement in (_READY, _SUSPECT):
+        for statement in (_READY, _CLAIMED, _SUSPECT):
             add(lane, *_rows(connection, statement, (lane.value, now))[0])
         for delay, count, oldest in _rows(connection, _DELAYED, (lane.value, now)):
             add(f"retry.{delay}", count, oldest)

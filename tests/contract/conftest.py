@@ -31,6 +31,8 @@ class QueueAdapter:
     needs: tuple[str, ...]
     tells_age: bool
     """``depths`` knows how old the oldest message is."""
+    counts_in_hand: bool
+    """``depths`` counts deliveries that are not settled yet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,20 +46,24 @@ class Backend:
 QUEUE_ADAPTERS: list[QueueAdapter] = []
 
 
-def queue_adapter(*, tells_age: bool) -> Callable[[Callable[..., Opener]], Callable[..., Opener]]:
+def queue_adapter(
+    *, tells_age: bool = True, counts_in_hand: bool = True
+) -> Callable[[Callable[..., Opener]], Callable[..., Opener]]:
     """Run the queue contract against what the decorated function returns; its parameters are fixtures."""
 
     def register(make: Callable[..., Opener]) -> Callable[..., Opener]:
         needs = tuple(inspect.signature(make).parameters)
         QUEUE_ADAPTERS.append(
-            QueueAdapter(name=make.__name__, make=make, needs=needs, tells_age=tells_age),
+            QueueAdapter(
+                name=make.__name__, make=make, needs=needs, tells_age=tells_age, counts_in_hand=counts_in_hand
+            ),
         )
         return make
 
     return register
 
 
-@queue_adapter(tells_age=True)
+@queue_adapter()
 def memory() -> Opener:
     """Open the one queue again and again: it lives as long as the process."""
     queue = MemoryQueue(SystemClock())
@@ -69,7 +75,7 @@ def memory() -> Opener:
     return open_queue
 
 
-@queue_adapter(tells_age=True)
+@queue_adapter()
 def sqlite(tmp_path: Path) -> Opener:
     """Open the same file again and again."""
 
@@ -84,13 +90,13 @@ def sqlite(tmp_path: Path) -> Opener:
     return open_queue
 
 
-@queue_adapter(tells_age=False)
+@queue_adapter(tells_age=False, counts_in_hand=False)
 def rabbitmq(amqp_url: str, prefix: str) -> Opener:
     """Open the same queues of one broker again and again; the next test has others, by another prefix."""
 
     @asynccontextmanager
     async def open_queue() -> AsyncIterator[EventQueue]:
-        async with RabbitQueue(amqp_url, clock=SystemClock(), prefix=prefix) as queue:
+        async with RabbitQueue(amqp_url, SystemClock(), prefix=prefix) as queue:
             yield queue
 
     return open_queue

@@ -617,3 +617,13 @@ async def test_usable_queue_passes_its_check(queue: EventQueue) -> None:
     """``check`` returns when the queue is usable, and leaves nothing behind."""
     await queue.check()
     assert await waiting(queue) == {}
+
+
+async def test_depths_and_deliveries_in_hand(queue: EventQueue, backend: Backend) -> None:
+    """A delivery is counted in its lane until it is settled, by those queues that can know."""
+    await queue.publish(a_message(1), [Lane.LIVE])
+    async with queue.consume(Lane.LIVE, 1) as consumer:
+        delivery = await taken(consumer)
+        await until(lambda: holds(queue, {"live": 1} if backend.adapter.counts_in_hand else {}))
+        await delivery.ack()
+    await until(lambda: holds(queue, {}))
