@@ -8,7 +8,6 @@ the wrong place.
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
@@ -21,6 +20,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from shared.domain.errors import ConfigurationError
 from shared.domain.ids import CorpId
 from shared.domain.spelling import did_you_mean
+from shared.web import Address
 
 _PREFIX: Final = "QUDAO_"
 _OTHERS: Final = "QUDAO_TEST_"
@@ -55,14 +55,6 @@ _REQUIRED: Final[Mapping[Need, Mapping[str, str]]] = {
         "corp_secret": "the app's Secret, from its page in the admin console",
     },
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where a server listens. Port 0 takes a free one."""
-
-    host: str
-    port: int
 
 
 def _address(value: object) -> Address:

@@ -1,0 +1,159 @@
+"""The composition root: builds the services from the settings. The one place that knows every adapter."""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+from prometheus_client import CollectorRegistry
+from pydantic import SecretStr
+
+from shared.clock import Clock, SystemClock
+from shared.domain.channel_file import load_channels
+from shared.domain.channels import Channels
+from shared.domain.errors import ConfigurationError
+from shared.domain.events import Lane
+from shared.queue.port import EventQueue
+from shared.queue.rabbitmq import RabbitQueue
+from shared.queue.sqlite import SqliteQueue
+from shared.quota.memory import MemoryQuota
+from shared.quota.port import Limits, Quota
+from shared.quota.sqlite import SqliteQuota
+from shared.settings import Settings
+from shared.sqlite import Database
+from shared.wecom.client import WeCom, open_wecom
+from shared.wecom.crypto import Keyring
+from workers.consumer import Worker
+from workers.dispatch import handlers_with
+from workers.reporting import Reporter
+from workers.services import Services
+from workers.tags import Tags
+
+log = structlog.get_logger()
+
+CLOCK: Clock = SystemClock()
+
+
+def read_channels(path: Path) -> Channels:
+    """
+    Return the channels in the file *path*.
+
+    Raises:
+        ConfigurationError: It is missing, unreadable or wrong; lists every problem with its line.
+    """
+    try:
+        return load_channels(path.read_text(encoding="utf-8"), source=str(path))
+    except FileNotFoundError as error:
+        raise ConfigurationError(
+            [f"{path}: there is no such file; describe your channels in it, or set QUDAO_CHANNELS"]
+        ) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError([f"{path}: cannot be read as UTF-8 text ({type(error).__name__})"]) from error
+
+
+def callback_keys(settings: Settings) -> Keyring:
+    """
+    Return the keys that callbacks are accepted with: the current ones, then the previous while they are rotated.
+    """
+    return Keyring(
+        tokens=_given(settings.callback_token, settings.callback_token_previous),
+        aes_keys=_given(settings.callback_aes_key, settings.callback_aes_key_previous),
+        receive_id=settings.corp_id,
+    )
+
+
+def _given(*secrets: SecretStr) -> tuple[str, ...]:
+    return tuple(secret.get_secret_value() for secret in secrets if secret.get_secret_value())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deployment:
+    """What all processes of one deployment share: the queue, and the corp's quota."""
+
+    queue: EventQueue
+    quota: Quota
+
+
+@asynccontextmanager
+async def open_deployment(settings: Settings) -> AsyncIterator[Deployment]:
+    """Yield the queue and the quota that the settings name: both in one SQLite file, or both in RabbitMQ."""
+    if settings.queue_file is not None:
+        async with (
+            Database(settings.queue_file) as database,
+            SqliteQueue(database, CLOCK) as queue,
+            SqliteQuota(database, limits(settings), CLOCK) as quota,
+        ):
+            yield Deployment(queue=queue, quota=quota)
+    else:
+        async with RabbitQueue(settings.queue_url.get_secret_value()) as broker_queue:
+            yield Deployment(queue=broker_queue, quota=MemoryQuota(limits(settings), CLOCK))
+
+
+def limits(settings: Settings) -> Limits:
+    """Return what the corp may use of each API."""
+    return Limits(
+        per_minute=settings.quota_per_minute,
+        per_hour=settings.quota_per_hour,
+        in_flight=settings.quota_in_flight,
+        minute=settings.quota_minute_seconds,
+        hour=settings.quota_hour_seconds,
+    )
+
+
+@asynccontextmanager
+async def open_api(settings: Settings, deployment: Deployment, lane: Lane) -> AsyncIterator[WeCom]:
+    """Yield a WeCom client whose calls count as *lane*'s."""
+    async with open_wecom(
+        base_url=settings.api_url,
+        corp=settings.corp_id,
+        corp_secret=settings.corp_secret.get_secret_value(),
+        quota=deployment.quota,
+        lane=lane,
+        in_flight=settings.quota_in_flight,
+        timeout=settings.api_timeout,
+    ) as wecom:
+        yield wecom
+
+
+@asynccontextmanager
+async def open_worker(
+    settings: Settings, deployment: Deployment, channels: Channels, registry: CollectorRegistry
+) -> AsyncIterator[Worker]:
+    """Yield a worker, ready to run."""
+    async with open_api(settings, deployment, Lane.LIVE) as wecom:
+        services = Services(wecom=wecom, channels=channels, clock=CLOCK, tags=Tags())
+        yield Worker(
+            queue=deployment.queue,
+            handlers=handlers_with(services),
+            wait_open=_always_open,
+            clock=CLOCK,
+            reporter=Reporter(registry, CLOCK),
+            grace=settings.stop_grace,
+        )
+
+
+async def _always_open(_: Lane) -> None:
+    return
+
+
+@asynccontextmanager
+async def stopped_by_signal() -> AsyncIterator[asyncio.Event]:
+    """Yield an event that SIGTERM and SIGINT set; a second SIGINT interrupts at once."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def on_signal(name: str) -> None:
+        log.info("stop.requested", signal=name)
+        stop.set()
+        loop.remove_signal_handler(signal.SIGINT)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal, number.name)
+    try:
+        yield stop
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)

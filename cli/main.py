@@ -1,0 +1,24 @@
+"""The `qudao` command."""
+
+import typer
+
+from cli import parked
+from cli.demo import demo
+from cli.services import ingress, run, worker
+from cli.status import status
+
+app = typer.Typer(
+    name="qudao",
+    help="Marks every customer gained through a WeCom channel code with the channel they came from.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,  # a pretty traceback prints local variables, and so secrets
+)
+for command in (demo, run, ingress, worker, status):
+    app.command()(command)
+app.add_typer(parked.app, name="parked")
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

@@ -1,0 +1,90 @@
+"""`qudao run`, `qudao ingress`, `qudao worker`: the services, from the settings to the last answer."""
+
+import asyncio
+from collections.abc import Callable
+
+import structlog
+from prometheus_client import CollectorRegistry
+
+from cli.compose import CLOCK, Deployment, callback_keys, open_deployment, open_worker, read_channels, stopped_by_signal
+from cli.failures import run_async
+from ingress.server import Address as IAddress
+from ingress.server import serve
+from shared.domain.channels import Channels
+from shared.logs import configure_logging
+from shared.settings import Need, Settings, load_settings
+from shared.web import Address, admin_listening
+
+log = structlog.get_logger()
+
+
+def run() -> None:
+    """Receive callbacks and mark customers, in one process."""
+    run_async(lambda: _main(Need.CALLBACK, Need.API))
+
+
+def ingress() -> None:
+    """Receive callbacks and publish them to the queue."""
+    run_async(lambda: _main(Need.CALLBACK))
+
+
+def worker() -> None:
+    """Take events from the queue and mark customers."""
+    run_async(lambda: _main(Need.API))
+
+
+async def _main(*needs: Need) -> None:
+    settings = load_settings(*needs)
+    channels = read_channels(settings.channels) if Need.API in needs else None
+    configure_logging(settings.log_level, settings.log_format)
+
+    async with stopped_by_signal() as stop:
+        await serve_until(
+            stop,
+            settings,
+            callbacks=Need.CALLBACK in needs,
+            channels=channels,
+            on_listening=lambda address: log.info("ingress.listening", host=address.host, port=address.port),
+        )
+
+
+async def serve_until(
+    stop: asyncio.Event,
+    settings: Settings,
+    *,
+    callbacks: bool = True,
+    channels: Channels | None,
+    on_listening: Callable[[Address], None],
+) -> None:
+    """
+    Serve until *stop* is set and everything in hand is settled: the callbacks if asked to, a worker if given *channels*.
+
+    Calls *on_listening* with the address that callbacks are received on.
+    """
+    registry = CollectorRegistry()
+    async with (
+        open_deployment(settings) as deployment,
+        admin_listening(settings.admin_listen, registry=registry, check=deployment.queue.check, stop=stop) as admin,
+        asyncio.TaskGroup() as group,
+    ):
+        log.info("admin.listening", host=admin.host, port=admin.port)
+        if channels is not None:
+            group.create_task(_work(stop, settings, deployment, channels, registry))
+        if callbacks:
+            await serve(
+                keyring=callback_keys(settings),
+                queue=deployment.queue,
+                clock=CLOCK,
+                registry=registry,
+                listen=IAddress(host=settings.listen.host, port=settings.listen.port),
+                admin_listen=IAddress(host="127.0.0.1", port=0),
+                stop=stop,
+                on_listening=lambda l: on_listening(Address(l.callbacks.host, l.callbacks.port)),
+            )
+
+
+async def _work(
+    stop: asyncio.Event, settings: Settings, deployment: Deployment, channels: Channels, registry: CollectorRegistry
+) -> None:
+    async with open_worker(settings, deployment, channels, registry) as worker:
+        await worker.run(stop)

@@ -1,0 +1,174 @@
+"""``qudao simulate``: a WeCom to test against, with scripted customers and faults."""
+
+import asyncio
+import random
+import signal
+import sys
+import tomllib
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any, Never
+
+import orjson
+import structlog
+import typer
+
+from cli.failures import fail, run_async
+from shared.domain.errors import ConfigurationError
+from shared.wecom.simulator.config import SimulatorConfig
+from shared.wecom.simulator.faults import Fault, FaultRule
+from shared.wecom.simulator.server import Server, run_simulator
+from shared.wecom.simulator.simulator import APP, CORP_ID, Simulator
+
+log = structlog.get_logger()
+
+_FAULT_HELP = (
+    "KIND[:CODE][@ENDPOINT]=RATE, again for more: errcode:-1=0.01, timeout_after@externalcontact/remark=0.02. "
+    f"Kinds: {', '.join(Fault)}."
+)
+
+
+def simulate(
+    listen: Annotated[str, typer.Option(help="HOST:PORT to serve on; port 0 takes a free one.")] = "127.0.0.1:8090",
+    callback_url: Annotated[str, typer.Option(help="Where the app under test receives callbacks.")] = "",
+    corp_id: Annotated[str, typer.Option(help="The corp.")] = CORP_ID,
+    agent_id: Annotated[int, typer.Option(help="The app's agentid.")] = APP.agent_id,
+    secret: Annotated[str, typer.Option(help="The app's secret.")] = APP.secret,
+    token: Annotated[str, typer.Option(help="The app's callback Token.")] = APP.token,
+    aes_key: Annotated[str, typer.Option(help="The app's EncodingAESKey.")] = APP.aes_key,
+    staff: Annotated[int, typer.Option(min=1, help="Members with the customer-contact function.")] = 4,
+    channel: Annotated[list[str] | None, typer.Option(help="State of a contact way to make; again for more.")] = None,
+    channels: Annotated[int, typer.Option(min=0, help="Contact ways to make, with states demo1, demo2 …")] = 0,
+    scan_rate: Annotated[float, typer.Option(min=0.0, help="New customers a second.")] = 0.0,
+    existing: Annotated[int, typer.Option(min=0, help="Customers who were there before anybody listened.")] = 0,
+    duration: Annotated[float, typer.Option(min=0.0, help="Stop after so many seconds; 0 runs until stopped.")] = 0.0,
+    fault: Annotated[list[str] | None, typer.Option(help=_FAULT_HELP)] = None,
+    latency_scale: Annotated[float | None, typer.Option(min=0.0, help="Factor on every API's latency.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of everything random.")] = None,
+    config: Annotated[Path | None, typer.Option(help="TOML file of knobs; see the simulator's README.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print settings and channels as one JSON document.")] = False,
+) -> Never:
+    """
+    Serve a WeCom that behaves like the real one, until stopped.
+
+    Prints the settings that point Qudao at it, and at the end the counters of what happened.
+    """
+    try:
+        host, port = _address(listen)
+        knobs = _knobs(config, {"latency_scale": latency_scale, "seed": seed})
+        app = replace(APP, agent_id=agent_id, secret=secret, token=token, aes_key=aes_key, callback_url=callback_url)
+        members = {f"staff{number}": f"员工{number}" for number in range(1, staff + 1)}
+        simulator = Simulator(knobs, corp_id=corp_id, app=app, staff=members)
+        rules = [fault_rule(text) for text in fault or ()]
+    except ValueError as error:
+        fail(2, str(error))
+    for rule in rules:
+        simulator.faults.add(rule)
+    simulator.populate(existing)
+    states = [*(channel or ()), *(f"demo{number}" for number in range(1, channels + 1))]
+    play = _Play(simulator, states, scan_rate=scan_rate, duration=duration, as_json=as_json)
+    run_async(lambda: play.run(host, port))
+
+
+class _Play:
+    """One run of the simulator from the command line."""
+
+    def __init__(
+        self, simulator: Simulator, states: Sequence[str], *, scan_rate: float, duration: float, as_json: bool
+    ) -> None:
+        self._simulator = simulator
+        self._states = states
+        self._scan_rate = scan_rate
+        self._duration = duration
+        self._as_json = as_json
+        self._stop = asyncio.Event()
+
+    async def run(self, host: str, port: int) -> int:
+        """Serve until a signal or the end of the duration; return the exit code."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._stop.set)
+        try:
+            async with run_simulator(self._simulator, host, port) as server:
+                await self._serve(server)
+        except OSError as error:
+            raise ConfigurationError([f"cannot listen on {host}:{port}: {error.strerror}"]) from error
+        return 0
+
+    async def _serve(self, server: Server) -> None:
+        ways = [self._simulator.add_contact_way(state) for state in self._states]
+        self._introduce(server, dict(zip(self._states, ways, strict=True)))
+        async with asyncio.TaskGroup() as group:
+            scanning = group.create_task(self._scan(ways))
+            try:
+                async with asyncio.timeout(self._duration or None):
+                    await self._stop.wait()
+            except TimeoutError:
+                pass
+            scanning.cancel()
+        log.info("simulator.stopped", **self._simulator.summary())
+
+    def _introduce(self, server: Server, ways: dict[str, str]) -> None:
+        settings = self._simulator.settings(server.url)
+        if self._as_json:
+            document = {"url": server.url, "settings": settings, "contact_ways": ways}
+            sys.stdout.write(orjson.dumps(document).decode() + "\n")
+        else:
+            lines = [f"# WeCom simulator at {server.url}; control API below {server.url}/_simulator/"]
+            lines += [f"{name}={value}" for name, value in settings.items()]
+            lines += [f"# contact way {config_id} state {state}" for state, config_id in ways.items()]
+            sys.stdout.write("\n".join(lines) + "\n")
+        sys.stdout.flush()
+
+    async def _scan(self, ways: Sequence[str]) -> None:
+        """Let new customers scan at the rate asked for, evenly over the channels."""
+        if not self._scan_rate:
+            return
+        chance = random.Random(self._simulator.config.seed)  # noqa: S311 - a scenario, no secret
+        while True:
+            known = ways or list(self._simulator.corp.ways)
+            if known:
+                await self._simulator.scan(config_id=chance.choice(known))
+            await asyncio.sleep(chance.expovariate(self._scan_rate))
+
+
+def _address(listen: str) -> tuple[str, int]:
+    host, colon, port = listen.rpartition(":")
+    if not colon or not host or not port.isdecimal() or int(port) > 65535:
+        raise ValueError(f"--listen {listen!r} is not HOST:PORT")
+    return host, int(port)
+
+
+def _knobs(path: Path | None, options: dict[str, Any]) -> SimulatorConfig:
+    """Return the configuration from a file of knobs, with the options that were given on top."""
+    try:
+        from_file = tomllib.loads(path.read_text()) if path else {}
+    except OSError as error:
+        raise ValueError(f"cannot read {path}: {error.strerror}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"{path}: {error}") from error
+    given = {name: value for name, value in options.items() if value is not None}
+    return SimulatorConfig().changed(**from_file | given)
+
+
+def fault_rule(text: str) -> FaultRule:
+    """
+    Return the rule that *text* describes: ``KIND[:CODE][@ENDPOINT]=RATE``.
+
+    Raises:
+        ValueError: It does not.
+    """
+    left, equals, rate = text.rpartition("=")
+    head, at, endpoint = left.partition("@")
+    kind, colon, code = head.partition(":")
+    try:
+        share = float(rate)
+        rule = FaultRule(
+            fault=Fault(kind), endpoint=endpoint if at else "*", code=int(code) if colon else 0, rate=share
+        )
+    except ValueError as error:
+        raise ValueError(f"--fault {text!r} is not KIND[:CODE][@ENDPOINT]=RATE: {error}") from error
+    if not equals or not 0 <= share <= 1:
+        raise ValueError(f"--fault {text!r}: the rate is from 0 to 1")
+    return rule
