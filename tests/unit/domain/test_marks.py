@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.domain.channels import Attachment, Channel, ChannelKey, Channels, Overwrite, TagName
@@ -216,6 +216,7 @@ names = st.text(
 )
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(
     name=names,
     remark=st.one_of(names, st.just("")),

@@ -2,7 +2,7 @@
 
 import tomllib
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.domain.toml_lines import KeyPath, key_lines, line_of
@@ -96,6 +96,7 @@ strings = st.sampled_from(
 parts = st.sampled_from(["a", "b-1", '"c d"', "'e'", '"[f"'])
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(st.dictionaries(parts, st.dictionaries(parts, strings, min_size=1, max_size=4), min_size=1, max_size=4))
 def test_the_same_keys_as_tomllib(tables):
     """The scanner finds exactly the keys that tomllib reads, and each on its own line."""
