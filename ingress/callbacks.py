@@ -106,6 +106,8 @@ class Callbacks:
         connections, and a late answer is sent by :class:`Deadlines`.
         """
         message = message_for(event, now=self._clock.time())
+        if self._deadlines.full:
+            return self._fail(event, message, "too many publishes on their way", started)
         pending = self._deadlines.start(request, lambda: self._fail(event, message, "not durable in time", started))
         reason = ""
         try:
@@ -115,7 +117,8 @@ class Callbacks:
         except Exception as error:  # noqa: BLE001 - a bug of ours: as if the queue were away
             self._log.exception("publish.crashed", event_id=message.event_id)
             reason = f"unexpected {type(error).__name__}"
-        if answered := await self._deadlines.end(pending):
+        answered = await self._deadlines.end(pending)
+        if answered is not None:
             self._metrics.late.labels("failed" if reason else "durable").inc()
             self._log.warning("publish.ended_late", event_id=message.event_id, reason=reason, durable=not reason)
             return answered

@@ -17,6 +17,9 @@ from aiohttp import web
 DEADLINE: Final = 2.5
 """Seconds from publish to answer; WeCom hangs up after five, counted from further back."""
 
+LIMIT: Final = 10_000
+"""Publishes on their way at which others are answered 503 at once."""
+
 _TICKS: Final = 25
 
 
@@ -35,14 +38,21 @@ class Pending:
 class Deadlines:
     """Sends ``fail()`` as the answer of whatever is pending for *seconds*."""
 
-    def __init__(self, seconds: float = DEADLINE) -> None:
+    def __init__(self, seconds: float = DEADLINE, *, limit: int = LIMIT) -> None:
         self._tick = seconds / _TICKS
         self._seconds = seconds - self._tick
+        self._limit = limit
         self._pending: dict[Pending, None] = {}
+        self._late = 0
 
     def __len__(self) -> int:
-        """Return how many are pending, late ones left out."""
-        return len(self._pending)
+        """Return how many publishes are on their way, late ones too."""
+        return len(self._pending) + self._late
+
+    @property
+    def full(self) -> bool:
+        """Tell whether so many are on their way that another one would only wait, and fill the memory."""
+        return len(self) >= self._limit
 
     def start(self, request: web.Request, fail: Callable[[], web.Response]) -> Pending:
         """Begin to wait on behalf of *request*."""
@@ -52,8 +62,11 @@ class Deadlines:
 
     async def end(self, pending: Pending) -> web.Response | None:
         """End the wait; return the answer if one was sent already, for the handler to return it once more."""
-        self._pending.pop(pending, None)
-        return None if pending.sending is None else await pending.sending
+        if pending.sending is None:
+            del self._pending[pending]
+            return None
+        self._late -= 1
+        return await pending.sending
 
     async def watch(self) -> None:
         """Answer what is due, until cancelled."""
@@ -64,6 +77,7 @@ class Deadlines:
                 now = loop.time()
                 for pending in list(takewhile(lambda each: each.due <= now, self._pending)):  # noqa: B023 - used at once
                     del self._pending[pending]
+                    self._late += 1
                     pending.sending = group.create_task(_send(pending.request, pending.fail()))
 
 

@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry
 from ingress.app import create_admin_app, create_app
 from ingress.callbacks import READ_TIMEOUT, Callbacks
 from ingress.connections import PATIENCE, reap
-from ingress.deadlines import DEADLINE, Deadlines
+from ingress.deadlines import DEADLINE, LIMIT, Deadlines
 from ingress.metrics import IngressMetrics
 from shared.clock import Clock
 from shared.domain.errors import ConfigurationError
@@ -54,6 +54,7 @@ async def serve(
     stop: asyncio.Event,
     on_listening: Callable[[Listening], None],
     deadline: float = DEADLINE,
+    limit: int = LIMIT,
     read_timeout: float = READ_TIMEOUT,
     patience: float = PATIENCE,
 ) -> None:
@@ -66,7 +67,7 @@ async def serve(
         ConfigurationError: An address cannot be listened on.
     """
     metrics = IngressMetrics(registry)
-    deadlines = Deadlines(deadline)
+    deadlines = Deadlines(deadline, limit=limit)
     metrics.publishing.set_function(lambda: len(deadlines))
     callbacks = Callbacks(
         keyring=keyring,

@@ -135,6 +135,7 @@ async def running_ingress(
     keyring: Keyring | None = None,
     queue: EventQueue | None = None,
     deadline: float = 2.5,
+    limit: int = 100,
     read_timeout: float = 5.0,
     patience: float = 5.0,
 ) -> AsyncIterator[Ingress]:
@@ -160,6 +161,7 @@ async def running_ingress(
                 stop=ingress.stop,
                 on_listening=listening.set_result,
                 deadline=deadline,
+                limit=limit,
                 read_timeout=read_timeout,
                 patience=patience,
             )

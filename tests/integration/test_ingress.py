@@ -195,6 +195,16 @@ class TestAccepting:
             await until(lambda: len(queue.published) == 20)
             assert await ingress.post(added(21)) == (200, b"")
 
+    async def test_too_many_on_their_way(self):
+        """With too many publishes on their way, late ones too, the next event is answered 503 at once."""
+        queue = HeldQueue()
+        async with running_ingress(queue=queue, limit=2, deadline=0.1) as ingress:
+            assert [await ingress.post(added(number)) for number in range(3)] == [(503, b"")] * 3
+            assert ingress.count("qudao_publishing") == 2
+            queue.go_on.set()
+            await until(lambda: len(queue.published) == 2 and ingress.count("qudao_publishing") == 0)
+            assert await ingress.post(added(4)) == (200, b"")
+
     async def test_caller_hangs_up(self):
         """A caller that hangs up while its event is being published does not cancel the publish."""
         queue = HeldQueue()
