@@ -4,7 +4,7 @@ The message a queue carries: its wire form, version 1, and the notes about past 
 The body holds personal data and is never logged or put in a header; the notes hold none.
 """
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import orjson
@@ -64,7 +64,9 @@ def message_for(work: Work, *, now: float) -> Message:
 
 def encode(work: Work) -> bytes:
     """Return the wire form of *work*: JSON with its version and kind."""
-    return orjson.dumps({"v": VERSION, "kind": _NAMES[type(work)], **asdict(work)})
+    # by hand, since asdict copies each field deeply: a tenth of what accepting an event costs
+    fields = {name: getattr(work, name) for name in work.__slots__}
+    return orjson.dumps({"v": VERSION, "kind": _NAMES[type(work)], **fields})
 
 
 def decode(body: bytes) -> Work:
