@@ -8,7 +8,7 @@ import tomllib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Never
+from typing import Annotated, Any, NoReturn
 
 import orjson
 import structlog
@@ -30,6 +30,7 @@ _FAULT_HELP = (
 
 
 def simulate(
+    *,
     listen: Annotated[str, typer.Option(help="HOST:PORT to serve on; port 0 takes a free one.")] = "127.0.0.1:8090",
     callback_url: Annotated[str, typer.Option(help="Where the app under test receives callbacks.")] = "",
     corp_id: Annotated[str, typer.Option(help="The corp.")] = CORP_ID,
@@ -48,7 +49,7 @@ def simulate(
     seed: Annotated[int | None, typer.Option(min=0, help="Of everything random.")] = None,
     config: Annotated[Path | None, typer.Option(help="TOML file of knobs; see the simulator's README.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print settings and channels as one JSON document.")] = False,
-) -> Never:
+) -> NoReturn:
     """
     Serve a WeCom that behaves like the real one, until stopped.
 
@@ -126,11 +127,14 @@ class _Play:
         if not self._scan_rate:
             return
         chance = random.Random(self._simulator.config.seed)  # noqa: S311 - a scenario, no secret
+        loop = asyncio.get_running_loop()
+        due = loop.time()
         while True:
             known = ways or list(self._simulator.corp.ways)
             if known:
                 await self._simulator.scan(config_id=chance.choice(known))
-            await asyncio.sleep(chance.expovariate(self._scan_rate))
+            due += chance.expovariate(self._scan_rate)
+            await asyncio.sleep(max(0.0, due - loop.time()))
 
 
 def _address(listen: str) -> tuple[str, int]:

@@ -4,6 +4,7 @@ from typing import Any
 
 from shared.wecom.simulator.calls import ApiError, Call, Result, invalid
 from shared.wecom.simulator.corp import ContactWay, Member
+from shared.wecom.simulator.scenario import Scenario
 
 _TEXT_LIMIT = 30
 _DAY = 86_400
@@ -51,8 +52,13 @@ def add(call: Call) -> Result:
     call.corp.ways[way.config_id] = way
     if scene == 1:
         return {"config_id": way.config_id}
-    fields["qr_code"] = f"https://wework.qpic.cn/wwpic/{call.scenario.ids.config_id()}/0"
+    fields["qr_code"] = qr_code(call.scenario)
     return {"config_id": way.config_id, "qr_code": fields["qr_code"]}
+
+
+def qr_code(scenario: Scenario) -> str:
+    """Return the URL of a QR code's image; nothing is served there."""
+    return f"https://wework.qpic.cn/wwpic/{scenario.ids.config_id()}/0"
 
 
 def _choice(call: Call, name: str, missing: int, bad: int) -> int:

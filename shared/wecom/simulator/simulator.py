@@ -7,9 +7,10 @@ from typing import Any
 from yarl import URL
 
 from shared.wecom.crypto import CallbackKeys
+from shared.wecom.simulator import contact_ways
 from shared.wecom.simulator.clients import Action, Clients
 from shared.wecom.simulator.config import SimulatorConfig
-from shared.wecom.simulator.corp import App, Corp, Customer, Member, Relation, RelationStatus
+from shared.wecom.simulator.corp import App, ContactWay, Corp, Customer, Member, Relation, RelationStatus
 from shared.wecom.simulator.customers import shown_remark
 from shared.wecom.simulator.faults import Fault, FaultRule
 from shared.wecom.simulator.names import nickname
@@ -118,6 +119,28 @@ class Simulator:
         for name, value in fields.items():
             setattr(member, name, frozenset(value) if name == "departments" else value)
         return member
+
+    def add_contact_way(self, state: str, staff: Iterable[str] = (), *, skip_verify: bool = True) -> str:
+        """Make a contact way for *staff* (everybody unless given) without an API call; return its config_id."""
+        users = list(staff) or [m.userid for m in self.corp.members() if m.contact_function and not m.departed]
+        way = ContactWay(
+            config_id=self.scenario.ids.config_id(),
+            agent_id=self.app.agent_id,
+            created_at=int(self.clock.time()),
+            fields={
+                "type": 1 if len(users) == 1 else 2,
+                "scene": 2,
+                "is_temp": False,
+                "skip_verify": skip_verify,
+                "remark": "",
+                "state": state,
+                "user": users,
+                "party": [],
+                "qr_code": contact_ways.qr_code(self.scenario),
+            },
+        )
+        self.corp.ways[way.config_id] = way
+        return way.config_id
 
     def trust(self, addresses: Iterable[str] | None, app: App | None = None) -> None:
         """Set an app's trusted addresses; takes effect after ``trusted_ip_delay``."""
