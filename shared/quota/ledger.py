@@ -36,6 +36,12 @@ CREATE TABLE quota_waiting (
 CREATE TABLE quota_clock (
     one INTEGER PRIMARY KEY CHECK (one = 1), boot TEXT NOT NULL, now REAL NOT NULL, wall REAL NOT NULL
 );
+CREATE TABLE quota_claim (name TEXT PRIMARY KEY, until REAL NOT NULL) WITHOUT ROWID;
+CREATE TABLE quota_hold (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, endpoint TEXT NOT NULL, staff TEXT NOT NULL,
+    version INTEGER NOT NULL, until REAL NOT NULL, closed INTEGER NOT NULL, long INTEGER NOT NULL,
+    errcode INTEGER, reason TEXT NOT NULL, UNIQUE (kind, endpoint, staff)
+);
 """,
 )
 
@@ -230,6 +236,8 @@ def keep_time(connection: Connection, boot: str, now: float, wall: float) -> Non
     if last is not None and (last[0] != boot or last[1] > now):
         shift = now - max(0.0, wall - last[2]) - last[1]
         connection.execute("UPDATE quota_ended SET ended_by = ended_by + ?", (shift,))
+        connection.execute("UPDATE quota_claim SET until = until + ?", (shift,))
+        connection.execute("UPDATE quota_hold SET until = until + ?", (shift,))
         connection.execute("UPDATE quota_worker SET place = '', seen = ?", (now - FOREIGN_LEASE,))
     connection.execute("INSERT OR REPLACE INTO quota_clock VALUES (1, ?, ?, ?)", (boot, now, wall))
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 
 from shared.clock import Clock
 from shared.domain.events import Lane
-from shared.quota.line import Line
 from shared.quota.port import Grant, Limits, Snapshot, Usage, WorkerSeen
+from shared.quota.turns import Turns
 
 
 class MemoryQuota:
@@ -78,20 +78,12 @@ class _Api:
         self._minute = _Window(limits.minute)
         self._hour = _Window(limits.hour)
         self._running = 0
-        self._line: Line[asyncio.Future[None]] = Line()
+        self._turns: Turns[_Grant] = Turns()
         self._timer: asyncio.TimerHandle | None = None
 
     async def acquire(self, lane: Lane) -> Grant:
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._line.join(lane, turn)
-        self._serve()
-        try:
-            await turn
-        except asyncio.CancelledError:
-            if not self._line.leave(turn):
-                _Grant(self).release()  # its turn had come in the same moment
-            raise
-        return _Grant(self)
+        asyncio.get_running_loop().call_soon(self._serve)
+        return await self._turns.wait(lane)
 
     def release(self) -> None:
         """Count one running call as ended now."""
@@ -115,12 +107,10 @@ class _Api:
         """Let in as many as may come in; come back when a window has room for the next."""
         now = asyncio.get_running_loop().time()
         while self._running < self._limits.in_flight:
-            open_lanes = [lane for lane in self._line.lanes() if self._free_at(lane, now) <= now]
-            turn = self._line.take(open_lanes)
-            if turn is None:
+            open_lanes = [lane for lane in self._turns.lanes() if self._free_at(lane, now) <= now]
+            if not self._turns.give(_Grant(self), open_lanes):
                 break
             self._running += 1
-            turn.set_result(None)
         self._wake_later(now)
 
     def _free_at(self, lane: Lane, now: float) -> float:
@@ -142,7 +132,7 @@ class _Api:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        lanes = self._line.lanes()
+        lanes = self._turns.lanes()
         if lanes and self._running < self._limits.in_flight:
             at = min(self._free_at(lane, now) for lane in lanes)
             if at < float("inf"):

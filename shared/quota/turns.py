@@ -61,13 +61,14 @@ class Turns(Generic[G]):
 
     def give(self, grant: G, among: Collection[Lane]) -> bool:
         """Give *grant* to the next of the lanes *among*; tell whether anybody was there."""
-        turn = self._line.take(among)
-        if turn is None:
-            return False
-        turn.granted.set_result(grant)
-        return True
+        while (turn := self._line.take(among)) is not None:
+            if not turn.granted.done():  # cancelled, and not yet out of the line
+                turn.granted.set_result(grant)
+                return True
+        return False
 
     def fail(self, error: Exception) -> None:
         """Tell all who wait that nothing can be granted."""
         for turn in self._line.drain():
-            turn.granted.set_exception(error)
+            if not turn.granted.done():
+                turn.granted.set_exception(error)

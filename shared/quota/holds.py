@@ -1,0 +1,203 @@
+"""
+Which APIs are held back, and until when: the brake, the breaker and the lowered concurrency of one corp. Pure.
+
+Every worker keeps this state for itself and tells the others what changed. ``now`` is seconds of the worker's own
+clock, which nobody can set; a change therefore travels with the seconds that are left, not with a time of day.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Final
+
+from shared.domain.errors import ConfigurationNeeded, Congested, RateLimited, StaffBlocked, WeComError
+from shared.quota.port import HoldKind, Limits
+
+MARGIN: Final = 1 / 60
+"""Share of the window that a brake lasts longer: WeCom's block may have begun a moment after ours."""
+
+Key = tuple[HoldKind, str, str]
+"""Kind of hold, endpoint, and the member it is about: empty for all."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """
+    One hold as it is told to other workers.
+
+    Attributes:
+        version: Grows with every change of this hold; the greater one is the newer.
+        seconds: How much is left of it; for the breaker until the next probe.
+        closed: It is over.
+        long: A brake for an hour.
+    """
+
+    kind: HoldKind
+    endpoint: str
+    staff: str = ""
+    version: int
+    seconds: float
+    closed: bool = False
+    long: bool = False
+    errcode: int | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """One hold as a worker knows it: when it began here, and when it ends or the next probe is due."""
+
+    change: Change
+    since: float
+    until: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pause:
+    """
+    A call that may not be made now.
+
+    Attributes:
+        seconds: How long not; for a breaker until its next probe.
+        probe: The call may be made if nobody else probes this minute: claim it under ``key``.
+    """
+
+    key: Key
+    seconds: float
+    probe: bool = False
+
+
+class Holds:
+    """What is held back, as one worker knows it."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._held: dict[Key, Held] = {}
+
+    def pause(self, endpoint: str, staff: str, now: float) -> Pause | None:
+        """Return what keeps *endpoint* from being called for *staff* now; None when nothing does."""
+        brake = self._held.get((HoldKind.BRAKE, endpoint, ""))
+        if brake is not None and brake.until > now:
+            return Pause(key=key_of(brake.change), seconds=brake.until - now)
+        for who in ("", staff.casefold()):
+            breaker = self._held.get((HoldKind.BREAKER, endpoint, who))
+            if breaker is not None and not breaker.change.closed:
+                left = breaker.until - now
+                return Pause(key=key_of(breaker.change), seconds=max(left, 0.0), probe=left <= 0)
+        return None
+
+    def failed(self, error: WeComError, staff: str, started: float, now: float) -> Change | None:
+        """Note that a call which began at *started* failed; return what changed, for the others."""
+        match error:
+            case RateLimited():
+                return self._brake(error, started, now)
+            case StaffBlocked() if staff:
+                return self._open(error, staff.casefold(), now)
+            case StaffBlocked():
+                return None  # nobody knows whom it concerns
+            case ConfigurationNeeded():
+                return self._open(error, "", now)
+            case Congested():
+                return self._lower(error, started, now)
+        return None
+
+    def succeeded(self, endpoint: str, staff: str, started: float, now: float) -> list[Change]:
+        """Note that a call which began at *started* succeeded: a person has put right what kept a breaker open."""
+        changes = []
+        for who in {"", staff.casefold()}:
+            held = self._held.get((HoldKind.BREAKER, endpoint, who))
+            if held is not None and not held.change.closed and started > held.since:
+                change = replace(held.change, version=held.change.version + 1, closed=True, seconds=0.0)
+                changes.append(self._set(change, now))
+        return changes
+
+    def probing(self, key: Key, now: float, *, mine: bool) -> Change | None:
+        """Note that somebody probes: after *mine* the next is due in a minute; another's may be told to us any time."""
+        held = self._held.get(key)
+        if held is None or held.change.closed:
+            return None
+        if mine:
+            return self._set(replace(held.change, version=held.change.version + 1, seconds=self._limits.minute), now)
+        self._held[key] = replace(held, until=now + self._limits.minute / 6)
+        return None
+
+    def merge(self, change: Change, now: float) -> bool:
+        """Take over what another worker told; tell whether it was news."""
+        known = self._held.get(key_of(change))
+        if known is not None:
+            newer = change.version > known.change.version
+            longer = change.version == known.change.version and now + change.seconds > known.until + 0.001
+            if not newer and not (longer and change.kind is not HoldKind.BREAKER):
+                return False
+            if change.kind is not HoldKind.BREAKER and now + change.seconds < known.until:
+                change = replace(change, seconds=known.until - now)
+        self._set(change, now)
+        return True
+
+    def changes(self, now: float) -> list[Change]:
+        """Return all that is held back now, for workers that join."""
+        return [replace(held.change, seconds=max(0.0, held.until - now)) for held in self._active(now)]
+
+    def _brake(self, error: RateLimited, started: float, now: float) -> Change | None:
+        """
+        Stop the API for a minute; for an hour when it overran again right after the minute.
+
+        Calls that were in flight when the brake began fail too and mean nothing new.
+        """
+        known = self._held.get((HoldKind.BRAKE, error.endpoint, ""))
+        if known is not None and started <= known.since:
+            return None
+        again = known is not None and started <= known.until + self._limits.minute
+        window = self._limits.hour if again else self._limits.minute
+        change = self._changed(HoldKind.BRAKE, error, "", window * (1 + MARGIN))
+        return self._set(replace(change, long=again), now)
+
+    def _open(self, error: ConfigurationNeeded, staff: str, now: float) -> Change | None:
+        known = self._held.get((HoldKind.BREAKER, error.endpoint, staff))
+        if known is not None and not known.change.closed and known.until > now:
+            return None  # a call that was under way when it opened, or the probe: told already
+        return self._set(self._changed(HoldKind.BREAKER, error, staff, self._limits.minute), now)
+
+    def _lower(self, error: Congested, started: float, now: float) -> Change | None:
+        known = self._held.get((HoldKind.LOWERED, error.endpoint, ""))
+        if known is not None and started <= known.since:
+            return None
+        return self._set(self._changed(HoldKind.LOWERED, error, "", self._limits.minute), now)
+
+    def _changed(self, kind: HoldKind, error: WeComError, staff: str, seconds: float) -> Change:
+        known = self._held.get((kind, error.endpoint, staff))
+        return Change(
+            kind=kind,
+            endpoint=error.endpoint,
+            staff=staff,
+            version=known.change.version + 1 if known is not None else 1,
+            seconds=seconds,
+            errcode=error.errcode,
+            reason=error.meaning,
+        )
+
+    def _set(self, change: Change, now: float) -> Change:
+        known = self._held.get(key_of(change))
+        goes_on = known is not None and change.kind is HoldKind.BREAKER and not known.change.closed
+        since = known.since if goes_on and known is not None else now
+        self._held[key_of(change)] = Held(change=change, since=since, until=now + change.seconds)
+        return change
+
+    def held(self, now: float) -> list[Held]:
+        """Return what holds now, for people."""
+        return [
+            held
+            for held in self._held.values()
+            if not held.change.closed and (held.change.kind is HoldKind.BREAKER or held.until > now)
+        ]
+
+    def _active(self, now: float) -> Iterator[Held]:
+        """Yield what holds, and what is over but still tells how the next failure is to be taken."""
+        for held in self._held.values():
+            kept = self._limits.minute if held.change.kind is HoldKind.BRAKE else 0.0
+            if held.change.kind is HoldKind.BREAKER or held.until + kept > now:
+                yield held
+
+
+def key_of(change: Change) -> Key:
+    """Return which hold *change* is about."""
+    return change.kind, change.endpoint, change.staff

@@ -1,0 +1,59 @@
+"""An event loop on a clock of its own: when nothing is left to do now, the time jumps to the next timer."""
+
+import asyncio
+import selectors
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class StuckError(Exception):
+    """Everybody waits and no timer is left: nothing would ever happen again."""
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """Runs tasks in the order the selector loop does, so the same program takes the same course every time."""
+
+    def __init__(self) -> None:
+        self._now = 0.0
+        super().__init__(_JumpingSelector(self))
+        self._clock_resolution = 1e-9
+
+    def time(self) -> float:
+        return self._now
+
+    def jump(self, seconds: float) -> None:
+        self._now += seconds
+
+
+class _JumpingSelector(selectors.DefaultSelector):
+    """Never waits for a file: it lets the time pass instead."""
+
+    def __init__(self, loop: VirtualLoop) -> None:
+        super().__init__()
+        self._loop = loop
+
+    def select(self, timeout: float | None = None) -> list[Any]:
+        if timeout is None:
+            raise StuckError
+        if timeout > 0:
+            self._loop.jump(timeout)
+        return []
+
+
+class VirtualClock:
+    """The wall clock of one machine: the loop's time, and whatever somebody set it ahead or back."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, start: float = 1_700_000_000.0) -> None:
+        self._loop = loop
+        self.offset = start
+
+    def time(self) -> float:
+        return self._loop.time() + self.offset
+
+
+def run_virtual(work: Coroutine[Any, Any, T]) -> T:
+    """Return what *work* returns, on a fresh virtual loop."""
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        return runner.run(work)
