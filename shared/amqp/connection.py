@@ -14,9 +14,8 @@ from typing import Any, Final, Self
 import structlog
 from aio_pika import Connection
 from aio_pika.abc import AbstractChannel, AbstractConnection
-from aio_pika.exceptions import CONNECTION_EXCEPTIONS, ProbableAuthenticationError
+from aio_pika.exceptions import CONNECTION_EXCEPTIONS, InvalidFrameError, ProbableAuthenticationError
 from aiormq.connection import TCPTransportFactory, TLSTransportFactory, TransportFactory
-from aiormq.exceptions import ConnectionNotAllowed
 from yarl import URL
 
 from shared.domain.errors import ConfigurationError, QudaoError, QueueUnavailable
@@ -158,8 +157,8 @@ class AmqpConnection:
                 async with asyncio.timeout(CONNECT_SECONDS):
                     await connection.connect()
         except QueueUnavailable as error:
-            if isinstance(error.__cause__, ProbableAuthenticationError | ConnectionNotAllowed):
-                problem = f"the broker refuses the login or the vhost: {said(error.__cause__)}"
+            problem = _refusal(error.__cause__)
+            if problem:
                 raise ConfigurationError([problem]) from error
             raise
         if self._prepare is not None:
@@ -256,6 +255,15 @@ def _parse(url: str) -> URL:
     if not valid:
         raise ConfigurationError(["the queue's URL must look like amqp://user:password@host:5672/vhost"])
     return parsed if "heartbeat" in parsed.query else parsed.update_query(heartbeat=str(HEARTBEAT))
+
+
+def _refusal(cause: BaseException | None) -> str:
+    """Return why the broker refuses us for good, if it does."""
+    if isinstance(cause, ProbableAuthenticationError):
+        return f"the broker refuses the login: {said(cause)}"
+    if isinstance(cause, InvalidFrameError) and "Connection.OpenOk" in str(cause):  # aiormq drops the reason
+        return "the broker refuses the vhost in the queue's URL: create it, or give the user permissions there"
+    return ""
 
 
 def pause(failures: int) -> float:

@@ -21,7 +21,7 @@ from shared.amqp.connection import (
     translated,
 )
 from shared.amqp.publisher import Publisher
-from shared.clock import Clock
+from shared.clock import Clock, SystemClock
 from shared.domain.errors import ConfigurationError, QueueUnavailable
 from shared.domain.events import Lane
 from shared.queue.message import Message
@@ -40,12 +40,16 @@ START_SECONDS: Final = 10.0
 class RabbitQueue:
     """An :class:`~shared.queue.port.EventQueue` on a RabbitMQ broker or cluster, 3.10 or later."""
 
-    def __init__(self, url: str, *, clock: Clock, prefix: str = "qudao") -> None:
+    def __init__(self, url: str, clock: Clock | None = None, *, prefix: str = "qudao", settling: float = 2.0) -> None:
         """
         Args:
             url: ``amqp://user:password@host:port/vhost`` or ``amqps://…``.
+            clock: Tells when a message was parked; the machine's clock if there is none.
             prefix: Begins every queue's name, so that deployments can share a vhost.
+            settling: Seconds to wait after queues were created. RabbitMQ 3.10 notes a new quorum queue on disk up
+                to a second late and, killed before, comes back without its messages, confirmed ones too.
         """
+        clock = clock or SystemClock()
         self._topology = Topology(prefix=prefix)
         self._publishing = AmqpConnection(url, f"{prefix} publishing", self._prepare)
         self._consuming = AmqpConnection(url, f"{prefix} consuming")
@@ -53,6 +57,7 @@ class RabbitQueue:
         self._outbox = Outbox(self._publishing, self._publisher, self._topology, clock)
         self._parking = Parking(self._consuming, self._outbox, self._topology, clock)
         self._clock = clock
+        self._settling = settling
         self._turn = asyncio.Lock()
         self._declared = False
         self._stack = AsyncExitStack()
@@ -138,8 +143,10 @@ class RabbitQueue:
 
     async def _prepare(self, connection: AbstractConnection) -> None:
         """Declare the queues on every new connection: a broker may have been restored empty."""
-        if not await self._topology.exists(lambda: open_channel(connection)):
+        missing = not await self._topology.exists(lambda: open_channel(connection))
+        await self._topology.declare(lambda: open_channel(connection))
+        if missing:
             level = log.error if self._declared else log.info
             level("topology.created", prefix=self._topology.prefix, again=self._declared)
-        await self._topology.declare(lambda: open_channel(connection))
+            await asyncio.sleep(self._settling)
         self._declared = True

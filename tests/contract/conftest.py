@@ -96,7 +96,7 @@ def rabbitmq(amqp_url: str, prefix: str) -> Opener:
 
     @asynccontextmanager
     async def open_queue() -> AsyncIterator[EventQueue]:
-        async with RabbitQueue(amqp_url, SystemClock(), prefix=prefix) as queue:
+        async with RabbitQueue(amqp_url, SystemClock(), prefix=prefix, settling=0) as queue:
             yield queue
 
     return open_queue
