@@ -183,9 +183,7 @@ def parse_event(message: bytes, *, corp: CorpId) -> Event:
     return _unknown_event(fields, corp)
 
 
-def _contact_event(  # noqa: PLR0911 - one return per kind of event
-    fields: dict[str, str], change: str, corp: CorpId
-) -> Event:
+def _contact_event(fields: dict[str, str], change: str, corp: CorpId) -> Event:
     state, welcome_code = fields.get("State", ""), fields.get("WelcomeCode", "")
     match change:
         case "add_external_contact":
