@@ -20,6 +20,8 @@ from shared.domain.templates import Field, Template, date_and_time
 WELCOME_SECONDS: Final = 20
 """The life of a WelcomeCode, counted from the event's CreateTime (doc 92137)."""
 
+_OF_CUSTOMER: Final = frozenset({Field.NAME, Field.CORP_NAME})
+
 
 class SkipReason(StrEnum):
     """Why nothing is done."""
@@ -143,7 +145,7 @@ def _welcome(channel: Channel, code: str, work: Work, relation: Relation | None)
     text, names_customer = "", False
     if channel.welcome:
         text = fit(channel.welcome, _values(channel, work, relation), WELCOME_LIMIT, utf8_bytes)
-        names_customer = channel.welcome.uses(Field.NAME, Field.CORP_NAME)
+        names_customer = not _OF_CUSTOMER.isdisjoint(channel.welcome.fields())
     needs_details = names_customer and relation is None
     if not text and not channel.attachments:
         reason = SkipReason.NO_RELATION if needs_details else SkipReason.NO_WELCOME

@@ -23,9 +23,6 @@ Measure = Callable[[str], int]
 _ELASTIC: Final = (Field.CORP_NAME, Field.STAFF, Field.NAME)
 _DANGLING: Final = SEPARATORS + "\u200c\u200d([{<（【「『《〈"
 
-# Braille's blank is not white space to Unicode, but it is to a reader.
-_BLANK: Final = r"\s\u2800"
-_JOINER: Final = r"\u200c\u200d"
 _GRAPHEME: Final = regex.compile(r"\X")
 # Controls, bidi marks and overrides, zero-width and filler characters. Joiners, variation selectors and
 # tags stay for now: emoji, Persian and Indic scripts need them.
@@ -33,17 +30,18 @@ _INVISIBLE: Final = regex.compile(
     r"(?V1)[[\p{Cc}\p{Cs}\p{NChar}\p{DI}\uFFF9-\uFFFB]--[\s\u200c\u200d\p{VS}\U000E0020-\U000E007F]]"
 )
 _TAGS: Final = regex.compile(r"(\U0001F3F4[\U000E0020-\U000E007E]+\U000E007F)|[\U000E0020-\U000E007F]")
-_IDLE_JOINERS: Final = regex.compile(
-    rf"(?<=[{_BLANK}])[{_JOINER}]+|[{_JOINER}]+(?=[{_BLANK}])|(?<=[{_JOINER}])[{_JOINER}]+"
-)
-_BLANKS: Final = regex.compile(rf"[{_BLANK}]+")
-# What would attach itself to the text in front, then what would to the text behind.
-_EDGES: Final = regex.compile(rf"\A[{_BLANK}\p{{GCB=Extend}}\p{{GCB=SpacingMark}}{_JOINER}]+|[{_BLANK}{_JOINER}]+\Z")
+# A joiner beside a blank or another joiner.
+_IDLE_JOINERS: Final = regex.compile(r"(?<=[\s\u200c\u200d])[\u200c\u200d]+|[\u200c\u200d]+(?=\s)|[\u200c\u200d]+\Z")
+# What would attach itself to the text in front.
+_ATTACHING: Final = regex.compile(r"\A[\s\p{GCB=Extend}\p{GCB=SpacingMark}\u200d]+")
+# Any of the above, so that most texts take one search and no replacements. U+2800 is Braille's blank: no white
+# space to Unicode, but to a reader.
+_SUSPECT: Final = regex.compile(r"[\p{Cc}\p{Cs}\p{NChar}\p{DI}\p{GCB=Extend}\p{GCB=SpacingMark}\uFFF9-\uFFFB\u2800]")
 
 
 def utf16_units(text: str) -> int:
     """Return the length of *text* in UTF-16 units: 1 for most characters, 2 for most emoji."""
-    return len(text) + sum(char > "\uffff" for char in text)
+    return len(text.encode("utf-16-le", errors="surrogatepass")) // 2
 
 
 def utf8_bytes(text: str) -> int:
@@ -58,11 +56,12 @@ def clean(text: str) -> str:
     Control, direction and zero-width characters and lone surrogates go, runs of blanks and line breaks
     become one space. Cleaning twice changes nothing.
     """
-    text = _INVISIBLE.sub("", text)
-    text = _TAGS.sub(r"\1", text)
-    text = _IDLE_JOINERS.sub("", text)
-    text = _BLANKS.sub(" ", text)
-    return str(_EDGES.sub("", text))
+    if _SUSPECT.search(text):
+        text = _INVISIBLE.sub("", text.replace("\u2800", " "))
+        text = _TAGS.sub(r"\1", text)
+        text = _IDLE_JOINERS.sub("", text)
+        text = _ATTACHING.sub("", text)
+    return " ".join(text.split())
 
 
 def shorten(text: str, room: int, measure: Measure = utf16_units) -> str:
@@ -74,30 +73,32 @@ def shorten(text: str, room: int, measure: Measure = utf16_units) -> str:
     """
     if measure(text) <= room:
         return text
-    taken = ""
-    for grapheme in _GRAPHEME.findall(text):
-        if measure(grapheme) > room:
-            continue
-        if measure(taken + grapheme) > room:
-            break
-        taken += grapheme
+    taken, used = "", 0
+    for match in _GRAPHEME.finditer(text):
+        size = measure(match[0])
+        if size <= room:
+            used += size
+            if used > room:
+                break
+            taken += match[0]
     return clean(taken).rstrip(_DANGLING)
 
 
 def fixed_size(template: Template, values: Mapping[Field, str], measure: Measure = utf16_units) -> int:
     """Return the size of what :func:`fit` never shortens."""
-    fields = sum(measure(values[field]) * template.count(field) for field in Field if field not in _ELASTIC)
-    return measure(template.literals()) + fields
+    fixed = [values[field] for field in template.fields() if field not in _ELASTIC]
+    return measure(template.literals()) + sum(map(measure, fixed))
 
 
 def fit(template: Template, values: Mapping[Field, str], limit: int, measure: Measure = utf16_units) -> str:
     """Return *template* filled with *values*, at most *limit* long provided that its ``fixed_size`` is."""
-    shown = {field: clean(value) for field, value in values.items()}
+    fields = template.fields()
+    shown = {field: clean(values[field]) for field in fields}
     text = fill(template, shown).strip()
     for field in _ELASTIC:
         excess = measure(text) - limit
-        if excess > 0 and shown[field] and (count := template.count(field)):
-            room = measure(shown[field]) - -(-excess // count)
+        if excess > 0 and shown.get(field):
+            room = measure(shown[field]) - -(-excess // fields.count(field))
             shown[field] = shorten(shown[field], room, measure)
             text = fill(template, shown).strip()
     return text

@@ -54,13 +54,9 @@ class Template:
 
     pieces: tuple[str | Field, ...]
 
-    def count(self, field: Field) -> int:
-        """Return how often *field* occurs."""
-        return sum(piece is field for piece in self.pieces)
-
-    def uses(self, *fields: Field) -> bool:
-        """Tell whether any of *fields* occurs."""
-        return any(self.count(field) for field in fields)
+    def fields(self) -> list[Field]:
+        """Return the fields in order, each as often as it occurs."""
+        return [piece for piece in self.pieces if isinstance(piece, Field)]
 
     def literals(self) -> str:
         """Return the text between the fields, joined."""
