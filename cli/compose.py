@@ -88,7 +88,9 @@ async def open_deployment(settings: Settings) -> AsyncIterator[Deployment]:
         ):
             yield Deployment(queue=queue, quota=quota)
     else:
-        async with RabbitQueue(settings.queue_url.get_secret_value()) as broker_queue:
+        async with RabbitQueue(
+            settings.queue_url.get_secret_value(), CLOCK, prefix=settings.queue_prefix
+        ) as broker_queue:
             yield Deployment(queue=broker_queue, quota=MemoryQuota(limits(settings), CLOCK))
 
 

@@ -5,6 +5,7 @@ import typer
 from cli import parked
 from cli.demo import demo
 from cli.services import ingress, run, worker
+from cli.simulate import simulate
 from cli.status import status
 
 app = typer.Typer(
@@ -14,7 +15,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,  # a pretty traceback prints local variables, and so secrets
 )
-for command in (demo, run, ingress, worker, status):
+for command in (demo, run, ingress, worker, simulate, status):
     app.command()(command)
 app.add_typer(parked.app, name="parked")
 

@@ -206,7 +206,7 @@ async def _move(
     else:
         print_line(f"{len(ids)} would be {done}" if dry_run else f"{moved} {done}")
     if unknown:
-        fail(FAILED, *(f"nothing parked has the id {id}, or not any more" for id in unknown))
+        fail(FAILED, *(f"nothing parked has the id {each}, or not any more" for each in unknown))
     return 0
 
 

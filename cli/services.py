@@ -8,7 +8,6 @@ from prometheus_client import CollectorRegistry
 
 from cli.compose import CLOCK, Deployment, callback_keys, open_deployment, open_worker, read_channels, stopped_by_signal
 from cli.failures import run_async
-from ingress.server import Address as IAddress
 from ingress.server import serve
 from shared.domain.channels import Channels
 from shared.logs import configure_logging
@@ -57,7 +56,7 @@ async def serve_until(
     on_listening: Callable[[Address], None],
 ) -> None:
     """
-    Serve until *stop* is set and everything in hand is settled: the callbacks if asked to, a worker if given *channels*.
+    Serve until *stop* is set and everything in hand is settled: *callbacks* if asked to, a worker if given *channels*.
 
     Calls *on_listening* with the address that callbacks are received on.
     """
@@ -76,10 +75,9 @@ async def serve_until(
                 queue=deployment.queue,
                 clock=CLOCK,
                 registry=registry,
-                listen=IAddress(host=settings.listen.host, port=settings.listen.port),
-                admin_listen=IAddress(host="127.0.0.1", port=0),
+                listen=settings.listen,
                 stop=stop,
-                on_listening=lambda l: on_listening(Address(l.callbacks.host, l.callbacks.port)),
+                on_listening=on_listening,
             )
 
 

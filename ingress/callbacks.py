@@ -14,6 +14,7 @@ from aiohttp import hdrs, web
 from structlog.typing import FilteringBoundLogger
 
 from ingress.deadlines import Deadlines
+from ingress.duplicates import Once
 from ingress.metrics import IngressMetrics
 from shared.clock import Clock
 from shared.domain.errors import CallbackRejected, QueueUnavailable
@@ -47,7 +48,7 @@ class Callbacks:
         read_timeout: float = READ_TIMEOUT,
     ) -> None:
         self._keyring = keyring
-        self._queue = queue
+        self._once = Once(queue)
         self._clock = clock
         self._metrics = metrics
         self._deadlines = deadlines
@@ -109,9 +110,9 @@ class Callbacks:
         if self._deadlines.full:
             return self._fail(event, message, "too many publishes on their way", started)
         pending = self._deadlines.start(request, lambda: self._fail(event, message, "not durable in time", started))
-        reason = ""
+        reason, first = "", True
         try:
-            await self._queue.publish(message, lanes_of(event))
+            first = await self._once.publish(message, lanes_of(event))
         except QueueUnavailable as error:
             reason = str(error)
         except Exception as error:  # noqa: BLE001 - a bug of ours: as if the queue were away
@@ -126,9 +127,12 @@ class Callbacks:
             return self._fail(event, message, reason, started)
         kind = type(event).__name__
         self._metrics.accepted.labels(kind).inc()
+        if not first:
+            self._metrics.duplicates.inc()
         self._log.info(
             "callback.accepted",
             event_id=message.event_id,
+            duplicate=not first,
             kind=kind,
             corp=event.corp,
             staff=event.staff,

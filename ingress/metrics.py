@@ -31,6 +31,11 @@ class IngressMetrics:
             ["status", "reason"],
             registry=registry,
         )
+        self.duplicates = Counter(
+            "qudao_callbacks_duplicate",
+            "Accepted callbacks that were copies of a durable event",
+            registry=registry,
+        )
         self.failed = Counter(
             "qudao_callbacks_failed",
             "Callbacks answered 503: WeCom has to send them again",

@@ -78,6 +78,12 @@ def _queue_url(value: SecretStr) -> SecretStr:
     return value
 
 
+def _prefix(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_.-]{1,32}", value):
+        raise ValueError("must be 1 to 32 letters, digits, dots, dashes or underscores")
+    return value
+
+
 def _api_url(value: str) -> str:
     if not re.fullmatch(r"https?://[^\s/?#@]+/*", value):
         raise ValueError("must be https://host or http://host:port, without a path")
@@ -106,6 +112,7 @@ class Settings(BaseSettings):
     api_url: Annotated[str, AfterValidator(_api_url)] = "https://qyapi.weixin.qq.com"
     api_timeout: Seconds = 10.0
     queue_url: Annotated[SecretStr, AfterValidator(_queue_url)] = SecretStr("sqlite:///var/queue.db")
+    queue_prefix: Annotated[str, AfterValidator(_prefix)] = "qudao"
     spool: Path | None = Path("var/spool.db")
     listen: Listen = Address("127.0.0.1", 8080)
     admin_listen: Listen = Address("127.0.0.1", 9090)

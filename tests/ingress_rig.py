@@ -9,16 +9,17 @@ from urllib.parse import quote
 import aiohttp
 from prometheus_client import CollectorRegistry
 
-from ingress.server import Address, Listening, serve
+from ingress.server import serve
 from shared.clock import SystemClock
 from shared.domain.events import Lane
 from shared.queue.memory import MemoryQueue
 from shared.queue.message import Message
 from shared.queue.port import EventQueue
+from shared.web import Address, admin_listening
 from shared.wecom.crypto import CallbackKeys, Keyring
 from tests.callback_vectors import OWN
 
-ANY_PORT = Address(host="127.0.0.1", port=0)
+ANY_PORT = Address("127.0.0.1", 0)
 ADD_EVENT = (
     "<xml><ToUserName><![CDATA[ww9f8e7d6c5b4a3210]]></ToUserName><FromUserName><![CDATA[sys]]></FromUserName>"
     "<CreateTime>1767229384</CreateTime><MsgType><![CDATA[event]]></MsgType>"
@@ -96,17 +97,18 @@ class Ingress:
     registry: CollectorRegistry
     session: aiohttp.ClientSession
     stop: asyncio.Event
-    listening: Listening = field(init=False)
+    callbacks: Address = field(init=False)
+    admin: Address = field(init=False)
 
     @property
     def url(self) -> str:
         """Where WeCom calls."""
-        return f"http://127.0.0.1:{self.listening.callbacks.port}"
+        return f"http://127.0.0.1:{self.callbacks.port}"
 
     @property
     def admin_url(self) -> str:
         """Where operators look."""
-        return f"http://127.0.0.1:{self.listening.admin.port}"
+        return f"http://127.0.0.1:{self.admin.port}"
 
     async def get(self, sent: Sent) -> tuple[int, bytes]:
         """Send a URL check; return status and body."""
@@ -142,32 +144,37 @@ async def running_ingress(
     """Run an ingress; leaving stops it and waits for its end."""
     tokens, aes_keys = (keys.token,), (keys.aes_key,)
     ring = keyring or Keyring(tokens=tokens, aes_keys=aes_keys, receive_id=keys.receive_id)
-    listening: asyncio.Future[Listening] = asyncio.get_running_loop().create_future()
-    async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session, asyncio.TaskGroup() as group:
+    listening: asyncio.Future[Address] = asyncio.get_running_loop().create_future()
+    async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session:
         ingress = Ingress(
             queue=queue or MemoryQueue(SystemClock()),
             registry=CollectorRegistry(),
             session=session,
             stop=asyncio.Event(),
         )
-        group.create_task(
-            serve(
-                keyring=ring,
-                queue=ingress.queue,
-                clock=SystemClock(),
-                registry=ingress.registry,
-                listen=ANY_PORT,
-                admin_listen=ANY_PORT,
-                stop=ingress.stop,
-                on_listening=listening.set_result,
-                deadline=deadline,
-                limit=limit,
-                read_timeout=read_timeout,
-                patience=patience,
+        async with (
+            admin_listening(
+                ANY_PORT, registry=ingress.registry, check=ingress.queue.check, stop=ingress.stop
+            ) as ingress.admin,
+            asyncio.TaskGroup() as group,
+        ):
+            group.create_task(
+                serve(
+                    keyring=ring,
+                    queue=ingress.queue,
+                    clock=SystemClock(),
+                    registry=ingress.registry,
+                    listen=ANY_PORT,
+                    stop=ingress.stop,
+                    on_listening=listening.set_result,
+                    deadline=deadline,
+                    limit=limit,
+                    read_timeout=read_timeout,
+                    patience=patience,
+                )
             )
-        )
-        ingress.listening = await listening
-        try:
-            yield ingress
-        finally:
-            ingress.stop.set()
+            ingress.callbacks = await listening
+            try:
+                yield ingress
+            finally:
+                ingress.stop.set()

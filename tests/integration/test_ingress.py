@@ -13,12 +13,13 @@ from Crypto.Cipher import AES
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
-from ingress.server import Address, serve
+from ingress.server import serve
 from shared.clock import SystemClock
 from shared.domain.errors import ConfigurationError, QueueUnavailable
 from shared.domain.events import CustomerAdded, Lane
 from shared.queue.memory import MemoryQueue
 from shared.queue.message import decode
+from shared.web import Address
 from shared.wecom.crypto import CallbackKeys, Keyring
 from tests.callback_vectors import (
     OFFICIAL,
@@ -32,7 +33,6 @@ from tests.callback_vectors import (
 )
 from tests.ingress_rig import (
     ADD_EVENT,
-    ANY_PORT,
     HeldQueue,
     Ingress,
     Sent,
@@ -57,7 +57,7 @@ async def until(condition: Callable[[], bool]) -> None:
 @asynccontextmanager
 async def connection(ingress: Ingress) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     """Open a bare connection to the callback listener."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", ingress.listening.callbacks.port)
+    reader, writer = await asyncio.open_connection("127.0.0.1", ingress.callbacks.port)
     try:
         yield reader, writer
     finally:
@@ -123,6 +123,30 @@ class TestAccepting:
                     welcome_code="canary-code",
                 )
                 await delivery.ack()
+
+    async def test_copy_of_a_durable_event(self):
+        """A copy of a durable event is answered 200 and not published again."""
+        async with running_ingress() as ingress:
+            assert await ingress.post(added()) == (200, b"")
+            assert await ingress.post(added()) == (200, b"")
+            assert await ingress.waiting() == {"fast": 1, "live": 1}
+            assert ingress.count("qudao_callbacks_duplicate_total") == 1
+
+    async def test_copy_while_the_first_is_published(self):
+        """A copy waits for the first one, and is published itself when that fails."""
+        queue = HeldQueue()
+        queue.error = QueueUnavailable("away")
+        async with running_ingress(queue=queue) as ingress, asyncio.TaskGroup() as group:
+            first = group.create_task(ingress.post(added()))
+            await queue.begun.acquire()
+            copy = group.create_task(ingress.post(added()))
+            queue.go_on.set()
+            assert (await first)[0] == 503
+            await queue.begun.acquire()
+            queue.error = None
+            assert (await copy)[0] in (200, 503)
+            assert await ingress.post(added()) == (200, b"")
+            assert await ingress.waiting() == {"fast": 1, "live": 1}
 
     async def test_nothing_to_welcome(self):
         """Without a WelcomeCode nothing goes to the fast lane."""
@@ -240,7 +264,7 @@ class TestAccepting:
             answer = group.create_task(ingress.post(added()))
             await queue.begun.acquire()
             ingress.stop.set()
-            port = ingress.listening.callbacks.port
+            port = ingress.callbacks.port
             await until(lambda: not is_listening(port))
             queue.go_on.set()
             assert await answer == (200, b"")
@@ -523,6 +547,7 @@ class TestLogs:
             "kind": "CustomerAdded",
             "corp": OWN.receive_id,
             "staff": "lin.qiao",
+            "duplicate": False,
             "customer": "wmK3vTBwAAh2Yq0ZsPd7uXn4rCf6LmEg",
             "state": "渠道0",
             "created_at": 1767229384,
@@ -613,7 +638,7 @@ class TestAdmin:
             answer = group.create_task(ingress.post(added()))
             await queue.begun.acquire()
             ingress.stop.set()
-            await until(lambda: not is_listening(ingress.listening.callbacks.port))
+            await until(lambda: not is_listening(ingress.callbacks.port))
             async with ingress.session.get(ingress.admin_url + "/readyz") as response:
                 assert response.status == 503
             queue.go_on.set()
@@ -631,8 +656,7 @@ class TestAdmin:
                     queue=MemoryQueue(SystemClock()),
                     clock=SystemClock(),
                     registry=CollectorRegistry(),
-                    listen=Address(host="127.0.0.1", port=port),
-                    admin_listen=ANY_PORT,
+                    listen=Address("127.0.0.1", port),
                     stop=asyncio.Event(),
                     on_listening=print,
                 )
