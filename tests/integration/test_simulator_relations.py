@@ -335,3 +335,28 @@ def test_a_second_app_is_checked() -> None:
 
     with pytest.raises(ValueError, match="43"):
         Simulator().put_app(App(agent_id=1, secret="s", token="t", aes_key="short"))
+
+
+async def test_s15_a_handed_over_customer_keeps_what_a_person_wrote() -> None:
+    """Remark and tags go along with a transfer, the state does not; an API's earlier write is not counted again."""
+    async with rig() as r:
+        for writer in ("api", "staff"):
+            customer = await r.friend(writer)
+            pair = {"userid": "lin.qiao", "external_userid": customer}
+            await r.client.post("externalcontact/remark", **pair, remark="展会-Nana")
+            if writer == "staff":
+                r.simulator.act("write_remark", *pair.values(), remark="老客户")
+            r.simulator.act("transfer", *pair.values(), to="zhou.yi")
+            taken = r.simulator.relation("zhou.yi", customer)
+            assert (taken.state, taken.add_way, taken.oper_userid) == ("", 202, "lin.qiao")
+            assert [write.by for write in taken.remarks] == (["staff"] if writer == "staff" else [])
+            assert (await follow(r, customer))["remark"] == ("老客户" if writer == "staff" else "展会-Nana")
+
+
+async def test_an_unusable_callback_url_loses_events_and_nothing_else() -> None:
+    """A URL that cannot be used counts as a failed delivery; the simulator goes on."""
+    async with rig(callback_retries=0) as r:
+        r.simulator.app.callback_url = "http://127.0.0.1:99999/"
+        await r.friend()
+        assert r.simulator.app.lost_events == 1
+        assert (await r.client.get_token())["errcode"] == 0

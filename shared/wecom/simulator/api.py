@@ -6,6 +6,7 @@ Token from the query, then address, app, body, parameters, objects, and the limi
 """
 
 import asyncio
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,7 +93,7 @@ class Api:
         scenario = self._scenario
         if scenario.config.https_redirect:
             return web.Response(status=301, headers={"Location": f"https://{request.host}{request.path_qs}"})
-        name = request.path[len(_PREFIX) :]
+        name = sys.intern(request.path[len(_PREFIX) :])  # the journal keeps it, a million times
         arrival = Arrival(
             request=request,
             name=name,

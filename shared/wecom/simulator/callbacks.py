@@ -125,16 +125,16 @@ class CallbackSender:
 
     async def post_raw(self, app: App, query: str, body: bytes) -> int:
         """Post anything to *app*'s callback URL and return the HTTP status, 0 for none."""
-        url = URL(with_query(app.callback_url, query), encoded=True)
         kind = "json" if body.startswith(b"{") else "xml"
         try:
+            url = URL(with_query(app.callback_url, query), encoded=True)
             async with (
                 asyncio.timeout(self._scenario.config.callback_timeout),
                 self._session.post(url, data=body, headers=_HEADERS[kind], allow_redirects=False) as answer,
             ):
                 await answer.read()
                 return answer.status
-        except (aiohttp.ClientError, TimeoutError, OSError):
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
             return 0
 
     async def verify_url(self, app: App) -> UrlCheck:

@@ -114,7 +114,7 @@ class Clients:
             oper_userid=relation.member.userid,
             added_at=self._scenario.clock.time(),
             remark=relation.remark,
-            remarks=list(relation.remarks),
+            remarks=[write for write in relation.remarks[-1:] if write.by is Writer.STAFF],
             tags=set(relation.tags),
             chatting=True,
         )

@@ -98,15 +98,17 @@ class Scenario:
             return ""
         now = self.clock.time()
         codes = self.corp.welcome_codes
-        if len(codes) > 10_000:
-            self._forget_codes(now)
+        self._forget_codes(now)
         code = self.ids.welcome_code()
         codes[code] = WelcomeCode(relation=relation, expires_at=now + self.config.welcome_lifetime)
         relation.welcome_code_given = True
         return code
 
     def _forget_codes(self, now: float) -> None:
-        """Drop expired codes: an unknown code is answered like an expired one."""
+        """Drop expired codes, oldest first: an unknown code is answered like an expired one."""
         codes = self.corp.welcome_codes
-        for code in [code for code, given in codes.items() if given.expires_at < now]:
-            del codes[code]
+        while codes:
+            oldest = next(iter(codes))
+            if codes[oldest].expires_at > now:
+                break
+            del codes[oldest]
