@@ -265,6 +265,39 @@ async def test_take_fails_and_goes_on(file: Path, deaths: int) -> None:
         assert await waiting(queue) == {}
 
 
+async def test_consuming_that_cannot_begin_can_be_tried_again(file: Path) -> None:
+    """A consumer that cannot be opened because the file is locked, or its lock cannot be made, leaves no trace."""
+    async with Database(file) as database, SqliteQueue(database, SystemClock()) as queue:
+        await publish(queue, "1")
+        await database.write(lambda connection: connection.set_busy_timeout(20))
+        with closing(apsw.Connection(str(file))) as other:
+            other.execute("BEGIN IMMEDIATE")
+            with pytest.raises(QueueUnavailable, match="locked"):
+                await all_of(queue, Lane.LIVE)
+            other.execute("ROLLBACK")
+        lock = file.with_name("queue.db.consumer")
+        lock.unlink()
+        lock.mkdir()
+        with pytest.raises(QueueUnavailable, match=r"queue\.db\.consumer: Is a directory"):
+            await all_of(queue, Lane.LIVE)
+        lock.rmdir()
+        assert await all_of(queue, Lane.LIVE) == ["1"]
+
+
+async def test_messages_that_could_not_be_given_back_come_again(file: Path) -> None:
+    """A consumer closes even when the file cannot be written; the next one recovers what it held."""
+    async with Database(file) as database, SqliteQueue(database, SystemClock()) as queue:
+        await publish(queue, "1", "2", "3")
+        await database.write(lambda connection: connection.set_busy_timeout(20))
+        with closing(apsw.Connection(str(file))) as other:
+            async with queue.consume(Lane.LIVE, 3) as consumer:
+                await taken(consumer)
+                other.execute("BEGIN IMMEDIATE")
+                await consumer.stop()
+            other.execute("ROLLBACK")
+        assert sorted(await all_of(queue, Lane.LIVE)) == ["1", "2", "3"]
+
+
 async def test_cancelled_settlement_is_finished(file: Path) -> None:
     """A settlement whose caller is cancelled is made all the same, and frees its place."""
     async with opened(file) as queue:
