@@ -79,6 +79,7 @@ class Worker:
                 task.add_done_callback(lambda _: slots.release())
 
             taking = group.create_task(self._take_all(lane, consumer, start))
+            log.info("lane.opened", lane=lane)
             await stop.wait()
             taking.cancel()  # it only ever waits for a slot or for a message
             await consumer.stop()

@@ -49,12 +49,12 @@ class Process:
             self._news.set()
         self._news.set()
 
-    async def logged(self, event: str) -> dict[str, Any]:
-        """Return the first log line of this kind, waiting for it."""
+    async def logged(self, event: str, **fields: str) -> dict[str, Any]:
+        """Return the first log line of this kind and with these fields, waiting for it."""
         while True:
             self._news.clear()
             for line in self.lines:
-                if line["event"] == event:
+                if line["event"] == event and fields.items() <= line.items():
                     return line
             if self.process.returncode is not None:
                 raise AssertionError(f"ended with {self.process.returncode}: {self.output.decode()[-2000:]}")
@@ -90,7 +90,7 @@ async def qudao(*arguments: str, folder: Path, env: Mapping[str, str]) -> AsyncI
         finally:
             if process.returncode is None:
                 process.kill()
-            await process.communicate() if process.stderr is None else await process.wait()
+            await process.wait()
 
 
 def settings(simulator: Simulator, url: str, folder: Path, **more: str) -> dict[str, str]:

@@ -34,6 +34,8 @@ async def test_two_workers_mark_every_customer(tmp_path, amqp_url, prefix):
             qudao("worker", folder=tmp_path, env=env) as other,
         ):
             await receives(ingress, simulator)
+            for worker in (one, other):
+                await worker.logged("lane.opened", lane="live")
             for number in range(CUSTOMERS):
                 await simulator.scan(state=list(STATES)[number % 2])
             await until(lambda: marked(simulator) == CUSTOMERS, seconds=30 + CUSTOMERS / 20)

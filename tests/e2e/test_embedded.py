@@ -97,7 +97,7 @@ async def test_no_secret_and_no_name_in_the_log(tmp_path):
                 await simulator.scan(state="qd_expo26", customer={"name": "PlantedName"})
             await until(lambda: marked(simulator) == 4)
             assert await process.stop() == 0
-    tokens = [token.encode() for token in simulator.tokens.known()]
+    tokens = [token.encode() for token in simulator.tokens._tokens]
     planted = [
         b"PlantedName",
         simulator.app.secret.encode(),
