@@ -20,14 +20,17 @@ from shared.queue.port import EventQueue
 from shared.queue.rabbitmq import RabbitQueue
 from shared.queue.sqlite import SqliteQueue
 from shared.quota.memory import MemoryQuota
-from shared.quota.port import Limits, Quota
+from shared.quota.notices import MemoryNotices
+from shared.quota.port import Limits
 from shared.quota.sqlite import SqliteQuota
+from shared.quota.sqlite_notices import SqliteNotices
+from shared.quota.valve import Valve
 from shared.settings import Settings
 from shared.sqlite import Database
 from shared.wecom.client import WeCom, open_wecom
 from shared.wecom.crypto import Keyring
 from workers.consumer import Worker
-from workers.dispatch import handlers_with
+from workers.dispatch import endpoints_of, handlers_with
 from workers.reporting import Reporter
 from workers.services import Services
 from workers.tags import Tags
@@ -74,24 +77,27 @@ class Deployment:
     """What all processes of one deployment share: the queue, and the corp's quota."""
 
     queue: EventQueue
-    quota: Quota
+    quota: Valve
 
 
 @asynccontextmanager
 async def open_deployment(settings: Settings) -> AsyncIterator[Deployment]:
     """Yield the queue and the quota that the settings name: both in one SQLite file, or both in RabbitMQ."""
+    allowed = limits(settings)
     if settings.queue_file is not None:
         async with (
             Database(settings.queue_file) as database,
             SqliteQueue(database, CLOCK) as queue,
-            SqliteQuota(database, limits(settings), CLOCK) as quota,
+            SqliteQuota(database, allowed, CLOCK) as counters,
         ):
-            yield Deployment(queue=queue, quota=quota)
+            yield Deployment(queue=queue, quota=Valve(counters, SqliteNotices(database), allowed, CLOCK))
     else:
         async with RabbitQueue(
             settings.queue_url.get_secret_value(), CLOCK, prefix=settings.queue_prefix
         ) as broker_queue:
-            yield Deployment(queue=broker_queue, quota=MemoryQuota(limits(settings), CLOCK))
+            yield Deployment(
+                queue=broker_queue, quota=Valve(MemoryQuota(allowed, CLOCK), MemoryNotices(), allowed, CLOCK)
+            )
 
 
 def limits(settings: Settings) -> Limits:
@@ -130,15 +136,11 @@ async def open_worker(
         yield Worker(
             queue=deployment.queue,
             handlers=handlers_with(services),
-            wait_open=_always_open,
+            wait_open=lambda lane: deployment.quota.wait_open(endpoints_of(lane, channels)),
             clock=CLOCK,
             reporter=Reporter(registry, CLOCK),
             grace=settings.stop_grace,
         )
-
-
-async def _always_open(_: Lane) -> None:
-    return
 
 
 @asynccontextmanager

@@ -202,7 +202,7 @@ def _table(verdict: Verdict, title: str) -> Table:
     table.add_column("channel", no_wrap=True)
     for heading in ("scanned", "marked", "welcomed", "waiting", "p50", "p99"):
         table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("left alone")
+    table.add_column("left alone", no_wrap=True)
     for row in verdict.channels:
         table.add_row(
             row.channel,

@@ -98,7 +98,7 @@ def _judge_ours(relation: Mapping[str, Any], name: str, row: ChannelResult) -> s
     row.welcomed += relation["welcomed_at"] is not None
     by_staff = [write for write in relation["remark_history"] if write["by"] == "staff"]
     if by_staff:
-        row.skipped["by a person"] += 1
+        row.skipped["by hand"] += 1
         return "" if relation["remark"] == by_staff[-1]["remark"] else "a person's remark was overwritten"
     if relation["marked_at"] is None:
         row.waiting += 1

@@ -1,4 +1,4 @@
-"""`qudao status`: how much waits where, and how old it is."""
+"""`qudao status`: how much waits where and how old it is, what is used of the quota, and what is held back and why."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -8,16 +8,17 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from cli.compose import open_deployment
+from cli.compose import CLOCK, open_deployment
 from cli.failures import run_async
-from cli.output import duration, print_json
+from cli.output import duration, moment, print_json
 from shared.logs import configure_logging
 from shared.queue.port import Depth
+from shared.quota.port import Hold, Snapshot, Usage, WorkerSeen
 from shared.settings import load_settings
 
 
 def status(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False) -> None:
-    """Show the depth and age of every lane, retry tier and the parking."""
+    """Show what waits in the queue, what is used of the quota, and which APIs are held back."""
     run_async(lambda: _status(as_json=as_json))
 
 
@@ -26,21 +27,88 @@ async def _status(*, as_json: bool) -> None:
     configure_logging("warning", settings.log_format)
     async with open_deployment(settings) as deployment:
         depths = await deployment.queue.depths()
+        snapshot = await deployment.quota.snapshot()
     if as_json:
-        print_json({"queue": [_document(depth) for depth in depths]})
-    else:
-        Console().print(_table(depths))
+        print_json(_document(depths, snapshot))
+        return
+    console = Console()
+    console.print(_queue(depths))
+    console.print(_quota(snapshot.usage))
+    console.print(_workers(snapshot.workers))
+    for hold in snapshot.holds:
+        console.print(_hold(hold), style="yellow")
+    if not snapshot.holds:
+        console.print("No API is held back.")
 
 
-def _document(depth: Depth) -> dict[str, Any]:
-    return {"name": depth.name, "messages": depth.messages, "oldest_seconds": depth.oldest_seconds}
+def _document(depths: Sequence[Depth], snapshot: Snapshot) -> dict[str, Any]:
+    return {
+        "queue": [
+            {"name": depth.name, "messages": depth.messages, "oldest_seconds": depth.oldest_seconds} for depth in depths
+        ],
+        "quota": [
+            {
+                "endpoint": usage.endpoint,
+                "minute": usage.minute,
+                "minute_limit": usage.limits.per_minute,
+                "hour": usage.hour,
+                "hour_limit": usage.limits.per_hour,
+                "in_flight": usage.in_flight,
+                "in_flight_limit": usage.limits.in_flight,
+            }
+            for usage in snapshot.usage
+        ],
+        "held_back": [
+            {
+                "endpoint": hold.endpoint,
+                "kind": hold.kind.value,
+                "staff": hold.staff,
+                "until": hold.until,
+                "errcode": hold.errcode,
+                "reason": hold.reason,
+            }
+            for hold in snapshot.holds
+        ],
+        "workers": [{"name": worker.name, "seen": worker.seen} for worker in snapshot.workers],
+    }
 
 
-def _table(depths: Sequence[Depth]) -> Table:
-    table = Table(title="Queue", title_justify="left", box=box.SIMPLE_HEAD)
-    table.add_column("place")
-    table.add_column("messages", justify="right")
-    table.add_column("oldest", justify="right")
+def _queue(depths: Sequence[Depth]) -> Table:
+    table = _table("Queue", "messages", "oldest")
     for depth in depths:
         table.add_row(depth.name, f"{depth.messages:,}", duration(depth.oldest_seconds))
     return table
+
+
+def _quota(usages: Sequence[Usage]) -> Table:
+    table = _table("Quota used", "minute", "hour", "in flight")
+    for usage in usages:
+        limits = usage.limits
+        table.add_row(
+            usage.endpoint,
+            f"{usage.minute:,} of {limits.per_minute:,}",
+            f"{usage.hour:,} of {limits.per_hour:,}",
+            f"{usage.in_flight} of {limits.in_flight}",
+        )
+    return table
+
+
+def _workers(workers: Sequence[WorkerSeen]) -> Table:
+    table = _table("Processes that call WeCom", "seen")
+    for worker in workers:
+        table.add_row(worker.name, f"{duration(max(0.0, CLOCK.time() - worker.seen))} ago")
+    return table
+
+
+def _table(title: str, *numbers: str) -> Table:
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    table.add_column("")
+    for heading in numbers:
+        table.add_column(heading, justify="right")
+    return table
+
+
+def _hold(hold: Hold) -> str:
+    whom = f" for {hold.staff}" if hold.staff else ""
+    code = f" (errcode {hold.errcode})" if hold.errcode is not None else ""
+    return f"{hold.endpoint}{whom}: {hold.kind.value} until {moment(hold.until)}{code}. {hold.reason}"

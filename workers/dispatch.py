@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
+from shared.domain.channels import Channels
 from shared.domain.events import Lane, Work
 from workers.consumer import Handler
 from workers.handlers.mark import mark
@@ -17,12 +18,13 @@ HANDLERS: Final[Mapping[Lane, Callable[[Work, Services], Awaitable[Outcome]]]] =
 }
 """The lane says what is to be done with an event; see docs/decisions/0002."""
 
-ENDPOINTS: Final[Mapping[Lane, tuple[str, ...]]] = {
-    Lane.FAST: ("externalcontact/send_welcome_msg",),
-    Lane.LIVE: ("externalcontact/get", "externalcontact/remark"),
-    Lane.BULK: ("externalcontact/get", "externalcontact/remark"),
-}
-"""The APIs without which a lane's work cannot be done: while one is held back the lane takes nothing."""
+
+def endpoints_of(lane: Lane, channels: Channels) -> tuple[str, ...]:
+    """Return the APIs without which *lane*'s work cannot be done: while one is held back the lane takes nothing."""
+    if lane is Lane.FAST:
+        return ("externalcontact/send_welcome_msg",)
+    tags = any(channel.tags for channel in channels.all)
+    return ("externalcontact/get", "externalcontact/remark", *(("externalcontact/mark_tag",) if tags else ()))
 
 
 def handlers_with(services: Services) -> dict[Lane, Handler]:

@@ -9,7 +9,7 @@ userid, then the name.
 from collections.abc import Callable, Mapping
 from typing import Final
 
-import regex  # type: ignore[import-untyped]  # ships no types
+import regex
 
 from shared.domain.templates import SEPARATORS, Field, Template, fill
 

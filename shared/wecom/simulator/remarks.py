@@ -2,7 +2,7 @@
 
 from typing import Any
 
-import regex  # type: ignore[import-untyped]  # ships no types
+import regex
 
 from shared.wecom.simulator.calls import ApiError, Call, Result, invalid
 from shared.wecom.simulator.config import EmptyText, LengthUnit, Overflow
