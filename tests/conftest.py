@@ -2,19 +2,23 @@
 
 import secrets
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from tests import fonts
 from tests.brokers import AnyBroker, provide, running_broker, running_url
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Install a broker, when a test needs one, before any test's clock runs."""
-    wanted = {"amqp_url", "broker"}
-    if not session.config.option.collectonly and any(
-        wanted & set(item.fixturenames) for item in session.items
-    ):
+    """Install a broker and a font, when a test needs one, before any test's clock runs."""
+    if session.config.option.collectonly:
+        return
+    wanted = {name for item in session.items for name in getattr(item, "fixturenames", ())}
+    if wanted & {"amqp_url", "broker"}:
         provide()
+    if "chinese_font" in wanted:
+        fonts.provide()
 
 
 @pytest.fixture(scope="session")
@@ -35,3 +39,9 @@ def broker() -> Iterator[AnyBroker]:
 def prefix() -> str:
     """A prefix for the names of queues and exchanges, so that tests on one broker do not meet."""
     return f"t{secrets.token_hex(4)}"
+
+
+@pytest.fixture(scope="session")
+def chinese_font() -> Path:
+    """The file of an installed font that has Chinese characters."""
+    return fonts.provide()
