@@ -76,7 +76,8 @@ def _document(depths: Sequence[Depth], snapshot: Snapshot) -> dict[str, Any]:
 def _queue(depths: Sequence[Depth]) -> Table:
     table = _table("Queue", "messages", "oldest")
     for depth in depths:
-        table.add_row(depth.name, f"{depth.messages:,}", duration(depth.oldest_seconds))
+        if depth.messages or not depth.name.startswith("retry."):
+            table.add_row(depth.name, f"{depth.messages:,}", duration(depth.oldest_seconds))
     return table
 
 
