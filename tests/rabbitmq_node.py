@@ -66,7 +66,9 @@ class Broker:
         self.url = f"amqp://qudao-test:{self._password}@127.0.0.1:{self._port}/"
 
     def start(self) -> None:
-        """Start on the same data as before and return when it accepts connections."""
+        """Start on the same data as before, unless it runs, and return when it accepts connections."""
+        if self._beam is not None and self._beam.poll() is None:
+            return
         if self._epmd is None:
             self._epmd = self._start_epmd()
         self._configure()

@@ -63,6 +63,14 @@ class Publisher:
         """Return once there is a channel to publish on."""
         await self._ready.wait()
 
+    def renew(self, reason: str) -> None:
+        """Replace the channel. What waits for a confirm on it fails."""
+        if self._channel is not None:
+            log.warning("amqp.channel_replaced", reason=reason)
+            self._channel = None
+            self._ready.clear()
+            self._broken.set()
+
     async def publish(
         self,
         body: bytes,
@@ -136,10 +144,7 @@ class Publisher:
             case TimeoutError() if channel is self._channel:
                 self._silent = str(self._connection.problem or error)
         if channel is self._channel:
-            log.warning("amqp.channel_replaced", reason=str(error))
-            self._channel = None
-            self._ready.clear()
-            self._broken.set()
+            self.renew(str(error))
         return error
 
     async def _usable_channel(self) -> RawChannel:

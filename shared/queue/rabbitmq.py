@@ -16,6 +16,7 @@ from aio_pika.abc import AbstractConnection
 from shared.amqp.connection import (
     CALL_SECONDS,
     AmqpConnection,
+    beside,
     close_channel,
     open_channel,
     translated,
@@ -29,6 +30,7 @@ from shared.queue.port import Depth, Parked
 from shared.queue.rabbitmq_consumer import RabbitConsumer, consuming
 from shared.queue.rabbitmq_outbox import Outbox
 from shared.queue.rabbitmq_parking import Parking
+from shared.queue.rabbitmq_subscription import WATCH_SECONDS
 from shared.queue.rabbitmq_topology import Topology
 
 log = structlog.get_logger()
@@ -83,6 +85,7 @@ class RabbitQueue:
                 log.warning("queue.slow_start", reason=str(self._publishing.problem))
             if isinstance(self._publishing.problem, ConfigurationError):
                 raise self._publishing.problem
+            await stack.enter_async_context(beside(self._watch()))
             self._stack = stack.pop_all()
         return self
 
@@ -140,6 +143,21 @@ class RabbitQueue:
             await self._topology.declare(self._consuming.channel)
         except (ConfigurationError, TimeoutError) as error:
             raise QueueUnavailable(str(error) or "the broker does not answer") from error
+
+    async def _watch(self) -> None:
+        """
+        Notice a deleted lane before a worker comes by, for ever.
+
+        A message for two lanes of which one is missing is confirmed all the same: it reached somebody.
+        """
+        while True:
+            await self._publishing.usable()
+            try:
+                if not await self._topology.exists(self._publishing.channel):
+                    await self._outbox.restore()
+            except (QueueUnavailable, ConfigurationError) as error:
+                log.warning("topology.unknown", prefix=self._topology.prefix, reason=str(error))
+            await asyncio.sleep(WATCH_SECONDS)
 
     async def _prepare(self, connection: AbstractConnection) -> None:
         """Declare the queues on every new connection: a broker may have been restored empty."""

@@ -138,16 +138,23 @@ class RabbitConsumer:
                 await _park(suspect)
 
     async def _deliver(self, raw: DeliveredMessage) -> None:
-        self._inbox.put(self._delivery(raw, self._lane, suspects=None))
+        self._inbox.put(self._delivery(raw, self._lane, self._subscription))
 
     async def _deliver_suspect(self, raw: DeliveredMessage) -> None:
         headers = headers_in(raw)
         lane = self._topology.lane_of(died_in(headers)) or lane_in(headers) or Lane.BULK
-        self._suspects.put(self._delivery(raw, lane, suspects=self._topology.dead))
+        self._suspects.put(self._delivery(raw, lane, self._suspicion))
 
-    def _delivery(self, raw: DeliveredMessage, lane: Lane, *, suspects: str | None) -> RabbitDelivery:
-        message = message_of(raw, now=self._clock.time())
-        return RabbitDelivery(raw, message, lane, outbox=self._outbox, suspects=suspects, closed=lambda: self._closed)
+    def _delivery(self, raw: DeliveredMessage, lane: Lane, subscription: Subscription) -> RabbitDelivery:
+        return RabbitDelivery(
+            raw,
+            message_of(raw, now=self._clock.time()),
+            lane,
+            outbox=self._outbox,
+            suspects=self._topology.dead if subscription is self._suspicion else None,
+            closed=lambda: self._closed,
+            settled=subscription.settled,
+        )
 
 
 @asynccontextmanager

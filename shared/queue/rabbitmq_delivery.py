@@ -35,11 +35,13 @@ class RabbitDelivery:
         outbox: Outbox,
         suspects: str | None,
         closed: Callable[[], bool],
+        settled: Callable[[DeliveredMessage], None],
     ) -> None:
         """
         Args:
             suspects: The queue it came from, if that is not its lane's.
             closed: Whether the consumer was closed.
+            settled: Is told when it was settled.
         """
         self._raw = raw
         self._message = message
@@ -47,6 +49,7 @@ class RabbitDelivery:
         self._outbox = outbox
         self._suspects = suspects
         self._closed = closed
+        self._tell_settled = settled
         self._settled = False
 
     @property
@@ -127,6 +130,7 @@ class RabbitDelivery:
         except BaseException:
             self._settled = False
             raise
+        self._tell_settled(self._raw)
 
     async def _acknowledge(self) -> None:
         tag = self._raw.delivery_tag

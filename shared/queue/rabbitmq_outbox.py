@@ -21,6 +21,9 @@ log = structlog.get_logger()
 DEFAULT_EXCHANGE: Final = ""
 """Takes a queue's name as the routing key."""
 
+MOURNING_SECONDS: Final = 0.5
+"""How long a deleted queue is left alone, so that its consumers are told before it is declared again."""
+
 
 class Outbox:
     """Publishes messages to where they belong. Every method returns when the message is durable there."""
@@ -52,12 +55,19 @@ class Outbox:
         await self._send(DEFAULT_EXCHANGE, queue, message.body, {**headers_of(message), LANE: lane})
 
     async def restore(self) -> None:
-        """Declare again what somebody deleted; once for all who notice it at the same time."""
+        """
+        Declare again what somebody deleted; once for all who notice it at the same time.
+
+        Not at once, and not for the channel that published to the deleted queue: whatever in the broker has not yet
+        heard that a quorum queue is gone takes its successor for it, and what passes there is confirmed and lost.
+        """
         seen = self._restored
         async with self._restoring:
             if self._restored == seen:
                 log.error("topology.missing", prefix=self._topology.prefix)
+                await asyncio.sleep(MOURNING_SECONDS)
                 await self._topology.declare(self._connection.channel)
+                self._publisher.renew("queues were declared again")
                 self._restored += 1
 
     async def _send(

@@ -8,7 +8,7 @@ fresh tag: what a channel still knows after a cancel is not to be trusted.
 import asyncio
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from typing import cast
+from typing import Final, cast
 from uuid import uuid4
 
 from aio_pika.abc import AbstractChannel
@@ -26,6 +26,9 @@ from shared.amqp.connection import (
 )
 from shared.domain.errors import ConfigurationError, QueueUnavailable
 from shared.queue.rabbitmq_outbox import Outbox
+
+WATCH_SECONDS: Final = 5.0
+"""How often a subscription is compared with its queue; one that went silent is noticed at the second look."""
 
 
 class Subscription:
@@ -50,6 +53,8 @@ class Subscription:
         self._raw: RawChannel | None = None
         self._tag = ""
         self._stopped = False
+        self._unsettled = 0
+        self._received = 0
 
     async def run(self) -> None:
         """Subscribe and, whenever that ends, subscribe again, for ever."""
@@ -73,6 +78,11 @@ class Subscription:
                 async with asyncio.timeout(CALL_SECONDS):
                     await self._raw.basic_cancel(self._tag)
 
+    def settled(self, raw: DeliveredMessage) -> None:
+        """Note that *raw*, delivered by this, was settled."""
+        if raw.channel is self._raw:
+            self._unsettled -= 1
+
     async def _serve(self) -> None:
         """Subscribe and return when that has ended: declare the queue if it is missing, else say what went wrong."""
         channel = await self._connection.channel()
@@ -95,9 +105,33 @@ class Subscription:
             async with asyncio.timeout(CALL_SECONDS):
                 await channel.set_qos(prefetch_count=self._limit)
                 self._tag = uuid4().hex
-                await raw.basic_consume(self._queue, self._deliver, consumer_tag=self._tag)
-        self._raw = raw
+                self._raw, self._unsettled = raw, 0
+                await raw.basic_consume(self._queue, self._receive, consumer_tag=self._tag)
         if self._stopped:
             await self.stop()
-        await ended.wait()
+        await self._watch(raw, ended)
+
+    async def _receive(self, raw: DeliveredMessage) -> None:
+        self._unsettled += 1
+        self._received += 1
+        await self._deliver(raw)
+
+    async def _watch(self, raw: RawChannel, ended: asyncio.Event) -> None:
+        """
+        Raise when the subscription is no more.
+
+        The broker does not always say so: when a queue was deleted and declared again at once, its consumers get
+        nothing any more and no word about it. So look: messages wait, there is room for them, and none comes.
+        """
+        idle_since = -1
+        while not ended.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(WATCH_SECONDS):
+                    await ended.wait()
+            with translated(f"consume {self._queue}"):
+                state = await raw.queue_declare(self._queue, passive=True, timeout=CALL_SECONDS)
+            due = bool(state.message_count) and self._unsettled < self._limit and not self._stopped
+            if due and idle_since == self._received:
+                raise QueueUnavailable(f"the subscription to {self._queue} went silent")
+            idle_since = self._received if due else -1
         raise QueueUnavailable(f"the subscription to {self._queue} ended")

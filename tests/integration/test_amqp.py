@@ -250,8 +250,11 @@ async def test_starved_broker_fails_fast_and_acks_still_flow(broker: AnyBroker, 
         await until(lambda: publishes(publisher, prefix))
 
 
-async def test_killed_broker_loses_nothing_confirmed(broker: AnyBroker, prefix: str) -> None:
+async def test_killed_broker_loses_nothing_confirmed(
+    broker: AnyBroker, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Kill the broker while publishing: what was confirmed is there when it is back, and publishing goes on."""
+    monkeypatch.setattr("shared.amqp.connection.PAUSES", (0.05, 0.5))
     confirmed: set[bytes] = set()
     failed: list[float] = []
     stop = asyncio.Event()
