@@ -36,6 +36,10 @@ class Line(Generic[T]):
         """Return the lanes in which someone waits, most urgent first."""
         return [lane for lane in Lane if self._waiting[lane]]
 
+    def count(self, lanes: Collection[Lane]) -> int:
+        """Return how many wait in *lanes*."""
+        return sum(len(self._waiting[lane]) for lane in lanes)
+
     def first(self, count: int) -> list[Lane]:
         """Return the lanes of the next *count* in line if nothing else joins, without taking anyone out."""
         passed = dict(self._passed)

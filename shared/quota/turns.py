@@ -51,6 +51,10 @@ class Turns(Generic[G]):
         """Return the lanes in which someone waits, most urgent first."""
         return self._line.lanes()
 
+    def count(self, lanes: Collection[Lane]) -> int:
+        """Return how many wait in *lanes*."""
+        return self._line.count(lanes)
+
     def first(self, count: int) -> list[Lane]:
         """Return the lanes of the next *count* in line."""
         return self._line.first(count)

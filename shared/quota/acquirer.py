@@ -1,0 +1,315 @@
+"""
+Getting leave from a broker that holds the windows and the places in flight.
+
+A call needs a place, a slot of the minute and a slot of the hour, in this order: a process that has no place asks for
+no slot, and a full minute costs no slot of the hour. A slot leaves its window by itself, so the window it lives in is
+longer than WeCom's by the grace that a call has to arrive; a call that takes longer than that owes another slot.
+"""
+
+import asyncio
+from collections import deque
+from enum import StrEnum
+from random import Random
+from typing import Final, Protocol
+
+from shared.domain.errors import QueueUnavailable
+from shared.domain.events import Lane
+from shared.quota.port import Grant, Limits
+from shared.quota.turns import Turns
+
+
+class Window(StrEnum):
+    """The four windows of an API: what all lanes share of the minute and of the hour, and what is left to fast."""
+
+    MINUTE = "minute"
+    MINUTE_FAST = "minute-fast"
+    HOUR = "hour"
+    HOUR_FAST = "hour-fast"
+
+
+PAIRS: Final = ((Window.MINUTE, Window.MINUTE_FAST), (Window.HOUR, Window.HOUR_FAST))
+
+GRACE: Final = 1 / 60
+"""Share of the minute that a call has from its slots to its arrival: a second."""
+
+SHORTEST_GRACE: Final = 0.05
+
+FIRST_LOOK: Final = 1 / 600
+LAST_LOOK: Final = 1 / 60
+"""Shortest and longest pause between two looks at a full window, in minutes: a tenth of a second and a second."""
+
+EXPIRY_JITTER: Final = 0.003
+"""Seconds after which a slot that expires is gone for certain."""
+
+
+class Place(Protocol):
+    """A place in flight."""
+
+    def release(self) -> None:
+        """Give it back. Never waits."""
+        ...
+
+
+class Broker(Protocol):
+    """What holds the windows and the places, for all processes."""
+
+    async def place(self, endpoint: str, *, urgent: bool) -> Place:
+        """
+        Wait for a place in flight; *urgent* ones are served before others.
+
+        Raises:
+            QueueUnavailable: The broker is away or its queues are gone.
+        """
+        ...
+
+    async def occupy(self, endpoint: str, window: Window) -> bool:
+        """
+        Occupy a slot for the length of *window* and the grace; False when it is full.
+
+        Raises:
+            QueueUnavailable: It is not known to be occupied.
+        """
+        ...
+
+
+def grace(limits: Limits) -> float:
+    """Return how many seconds a call may take from its slots to its arrival."""
+    return max(limits.minute * GRACE, SHORTEST_GRACE)
+
+
+def capacity(limits: Limits, window: Window) -> int:
+    """Return how many slots *window* has."""
+    shared = {Window.MINUTE: limits.minute_for(Lane.LIVE), Window.HOUR: limits.hour_for(Lane.LIVE)}
+    if window in shared:
+        return shared[window]
+    if window is Window.MINUTE_FAST:
+        return limits.per_minute - shared[Window.MINUTE]
+    return limits.per_hour - shared[Window.HOUR]
+
+
+def lifetime(limits: Limits, window: Window) -> float:
+    """Return for how many seconds a slot of *window* is occupied."""
+    minute = window in (Window.MINUTE, Window.MINUTE_FAST)
+    return (limits.minute if minute else limits.hour) + grace(limits)
+
+
+class Acquirer:
+    """All that one process wants of one API. Serves those who wait for as long as :meth:`serve` runs."""
+
+    def __init__(self, broker: Broker, endpoint: str, limits: Limits, tasks: asyncio.TaskGroup, random: Random) -> None:
+        self._broker = broker
+        self._endpoint = endpoint
+        self._limits = limits
+        self._tasks = tasks
+        self._grace = grace(limits)
+        self._turns: Turns[_Grant] = Turns()
+        self._fullness = {window: _Fullness(limits, window, random) for window in Window}
+        self._pending = 0
+        self._urgent = 0
+        self._held = 0
+        self._debts: deque[float] = deque()
+        self._paying = False
+
+    async def acquire(self, lane: Lane) -> Grant:
+        """Wait for leave to call once for *lane*."""
+        while True:
+            grant = await self._turns.wait(lane)
+            if _now() - grant.taken <= self._grace:
+                return grant
+            grant.discard()  # this process was stopped in between
+
+    def fail(self, error: QueueUnavailable) -> None:
+        """Tell all who wait that nothing can be granted."""
+        self._turns.fail(error)
+
+    def released(self, place: Place, taken: float) -> None:
+        """Take back a grant whose slots were taken at *taken*; when that is long ago, its call owes another slot."""
+        place.release()
+        self._held -= 1
+        now = _now()
+        if now - taken > self._grace:
+            self._debts.append(now + self._limits.minute)
+        self._turns.changed.set()
+
+    async def serve(self) -> None:
+        """Start attempts for those who wait, as many as can be of use, for ever."""
+        while True:
+            self._turns.changed.clear()
+            look_at = self._start()
+            pause = None if look_at is None else max(0.0, look_at - _now())
+            try:
+                async with asyncio.timeout(pause):
+                    await self._turns.changed.wait()
+            except TimeoutError:
+                continue
+
+    def _start(self) -> float | None:
+        """Start what can be started; return when to look again if nothing happens before."""
+        now = _now()
+        while self._debts and self._debts[0] <= now:
+            self._debts.popleft()  # a window later its call counts no more
+        lanes = self._turns.lanes()
+        if not lanes and not self._debts:
+            return None
+        open_at = {lane: self._open_at(lane) for lane in ([Lane.FAST] if self._debts else lanes)}
+        if self._debts:
+            if not self._paying and open_at[Lane.FAST] <= now:
+                self._paying = True
+                self._tasks.create_task(self._pay())
+            return None if self._paying else open_at[Lane.FAST]
+        ready = [lane for lane in lanes if open_at[lane] <= now]
+        if ready:
+            self._launch(ready)
+        later = [at for at in open_at.values() if at > now]
+        return min(later, default=None)
+
+    def _launch(self, ready: list[Lane]) -> None:
+        """Start attempts for the *ready* lanes: no more than can have a place, one by one where a window was full."""
+        others = self._turns.count([lane for lane in ready if lane is not Lane.FAST])
+        most = min(self._fullness[shared].attempts for shared, _ in PAIRS)
+        while self._pending < min(others, self._limits.in_flight - self._held, most):
+            self._begin(urgent=False)
+        fast = self._turns.count([Lane.FAST]) if Lane.FAST in ready else 0
+        while self._urgent < min(fast, self._limits.in_flight):
+            self._begin(urgent=True)
+
+    def _begin(self, *, urgent: bool) -> None:
+        if urgent:
+            self._urgent += 1
+        else:
+            self._pending += 1
+        self._tasks.create_task(self._attempt(urgent=urgent))
+
+    async def _attempt(self, *, urgent: bool) -> None:
+        """Get a place and slots, and give them to whoever is next."""
+        try:
+            place = await self._broker.place(self._endpoint, urgent=urgent)
+            try:
+                grant, lanes = await self._with_slots(place)
+            except BaseException:
+                place.release()
+                raise
+            self._held += 1
+            if not lanes or _now() - grant.taken > self._grace / 2 or not self._turns.give(grant, lanes):
+                grant.discard()
+        except QueueUnavailable as error:
+            self._turns.fail(error)
+        finally:
+            if urgent:
+                self._urgent -= 1
+            else:
+                self._pending -= 1
+            self._turns.changed.set()
+
+    async def _with_slots(self, place: Place) -> "tuple[_Grant, list[Lane]]":
+        """Return a grant for *place* and the lanes it is good for: none when a window was full."""
+        grant = _Grant(self, place, _now())
+        if not len(self._turns):
+            return grant, []
+        return grant, await self._take_slots(fast=Lane.FAST in self._turns.lanes())
+
+    async def _take_slots(self, *, fast: bool) -> list[Lane]:
+        lanes = list(Lane)
+        for shared, reserved in PAIRS:
+            if await self._occupy(shared):
+                continue
+            if not fast or not await self._occupy(reserved):
+                return []
+            lanes = [Lane.FAST]
+        return lanes
+
+    async def _occupy(self, window: Window) -> bool:
+        """Occupy a slot of *window* unless it is known to be full."""
+        fullness = self._fullness[window]
+        if fullness.open_at > _now():
+            return False
+        fullness.ask()
+        occupied = await self._broker.occupy(self._endpoint, window)
+        fullness.answer(occupied)
+        return occupied
+
+    async def _pay(self) -> None:
+        """Occupy one more slot for a call that may have arrived after its first one had begun to run out."""
+        try:
+            if await self._take_slots(fast=True) and self._debts:
+                self._debts.popleft()
+        except QueueUnavailable as error:
+            self._turns.fail(error)
+            for window in PAIRS[0]:
+                self._fullness[window].answer(False)  # which makes the next try wait
+        finally:
+            self._paying = False
+            self._turns.changed.set()
+
+    def _open_at(self, lane: Lane) -> float:
+        """Return when it is worth asking for *lane*."""
+        return max(
+            min(self._fullness[window].open_at for window in (pair if lane is Lane.FAST else pair[:1]))
+            for pair in PAIRS
+        )
+
+
+class _Fullness:
+    """
+    What one process knows of one window.
+
+    A full window has room again when the oldest slot expires. Of its own slots a process knows when; for those of
+    others it looks now and then, one look at a time. A window that had room again is asked by more and more at once.
+    """
+
+    def __init__(self, limits: Limits, window: Window, random: Random) -> None:
+        self.open_at = 0.0 if capacity(limits, window) else float("inf")
+        self.attempts = limits.in_flight
+        self._limits = limits
+        self._lifetime = lifetime(limits, window)
+        self._random = random
+        self._pause = 0.0
+        self._expiries: deque[float] = deque()
+
+    def ask(self) -> None:
+        """Note that somebody asks: where the window was full, nobody else does before the answer."""
+        if self._pause:
+            self.open_at = _now() + max(self._pause, self._limits.minute * LAST_LOOK)
+
+    def answer(self, occupied: bool) -> None:
+        """Learn from the broker's answer."""
+        now = _now()
+        while self._expiries and self._expiries[0] <= now:
+            self._expiries.popleft()
+        if occupied:
+            self._expiries.append(now + self._lifetime + EXPIRY_JITTER)
+            self._pause = 0.0
+            self.open_at = 0.0
+            self.attempts = min(2 * self.attempts, self._limits.in_flight)
+            return
+        shortest, longest = self._limits.minute * FIRST_LOOK, self._limits.minute * LAST_LOOK
+        self._pause = min(max(2 * self._pause, shortest), longest)
+        self.attempts = 1
+        self.open_at = now + self._pause * self._random.uniform(0.5, 1.0)
+        if self._expiries:
+            self.open_at = min(self.open_at, self._expiries[0])
+
+
+class _Grant:
+    """Leave for one call: a place, and slots taken at ``taken``."""
+
+    def __init__(self, acquirer: Acquirer, place: Place, taken: float) -> None:
+        self.taken = taken
+        self._place: Place | None = place
+        self._acquirer = acquirer
+
+    def release(self) -> None:
+        """Give the place back; the call has ended."""
+        if self._place is not None:
+            place, self._place = self._place, None
+            self._acquirer.released(place, self.taken)
+
+    def discard(self) -> None:
+        """Give the place back; no call was made."""
+        if self._place is not None:
+            place, self._place = self._place, None
+            self._acquirer.released(place, _now())
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

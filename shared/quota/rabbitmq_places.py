@@ -1,0 +1,169 @@
+"""
+Places in flight as messages: a worker holds one, unacknowledged, for the length of a call.
+
+A worker that dies gives its places back by dying. Who waits has a consumer for one message, and the broker serves
+consumers in turn, so places go round between workers without anybody asking again and again.
+"""
+
+import asyncio
+from contextlib import suppress
+from typing import Final, cast
+
+import structlog
+from aio_pika.abc import AbstractChannel
+from aio_pika.exceptions import ChannelNotFoundEntity
+from aiormq import Channel as RawChannel
+from aiormq.abc import DeliveredMessage
+from aiormq.exceptions import ChannelLockedResource
+
+from shared.amqp.connection import CALL_SECONDS, AmqpConnection, close_channel, pause, translated
+from shared.amqp.publisher import Publisher
+from shared.domain.errors import QueueUnavailable
+
+log = structlog.get_logger()
+
+URGENT: Final = 10
+"""Priority of consumers that wait for a place for the fast lane."""
+
+
+class Vanished(QueueUnavailable):
+    """A queue of the quota was deleted while in use: what it counted is lost."""
+
+
+class Places:
+    """The places of all APIs, on one channel of this process."""
+
+    def __init__(self, connection: AmqpConnection, tasks: asyncio.TaskGroup) -> None:
+        self._connection = connection
+        self._tasks = tasks
+        self._channel: AbstractChannel | None = None
+        self._raw: RawChannel | None = None
+        self._opening = asyncio.Lock()
+        self._waiting: dict[str, asyncio.Future[DeliveredMessage]] = {}
+
+    async def take(self, queue: str, *, urgent: bool) -> "HeldPlace":
+        """
+        Wait for a place out of *queue*.
+
+        Raises:
+            Vanished: The queue is gone.
+            QueueUnavailable: The broker is away.
+        """
+        raw = await self._open()
+        arrived: asyncio.Future[DeliveredMessage] = asyncio.get_running_loop().create_future()
+
+        async def deliver(message: DeliveredMessage) -> None:
+            if not arrived.done():
+                arrived.set_result(message)
+
+        try:
+            with translated("wait for a place"):
+                consumer = await raw.basic_consume(
+                    queue, deliver, arguments={"x-priority": URGENT if urgent else 0}, timeout=CALL_SECONDS
+                )
+        except QueueUnavailable as error:
+            if isinstance(error.__cause__, ChannelNotFoundEntity):
+                raise Vanished(f"the queue {queue} is gone") from error
+            raise
+        tag = consumer.consumer_tag or ""
+        self._waiting[tag] = arrived
+        try:
+            message = await arrived
+            with translated("stop waiting for a place"):
+                await raw.basic_cancel(tag, nowait=True)
+        finally:
+            self._waiting.pop(tag, None)
+        return HeldPlace(self._tasks, raw, message)
+
+    async def _open(self) -> RawChannel:
+        """Return the channel, a new one if the last has closed."""
+        async with self._opening:
+            if self._raw is not None and not self._raw.is_closed:
+                return self._raw
+            channel = await self._connection.channel()
+            raw = cast("RawChannel", await channel.get_underlay_channel())
+            channel.close_callbacks.add(lambda *_: self._lost(raw))
+            raw.on_consumer_cancel_callbacks.add(lambda frame: self._refused(frame.consumer_tag))
+            with translated("limit a channel"):
+                await raw.basic_qos(prefetch_count=1, timeout=CALL_SECONDS)
+            self._channel, self._raw = channel, raw
+            return raw
+
+    def _lost(self, raw: RawChannel) -> None:
+        if raw is self._raw:
+            self._raw = None
+        for arrived in self._waiting.values():
+            if not arrived.done():
+                arrived.set_exception(QueueUnavailable("the connection to the broker was lost"))
+
+    def _refused(self, tag: str | None) -> None:
+        """The broker ended a consumer by itself: its queue was deleted, or its node went down."""
+        arrived = self._waiting.get(tag or "")
+        if arrived is not None and not arrived.done():
+            arrived.set_exception(QueueUnavailable("the broker took the places away"))
+
+
+class HeldPlace:
+    """A place in flight that this process holds."""
+
+    def __init__(self, tasks: asyncio.TaskGroup, raw: RawChannel, message: DeliveredMessage) -> None:
+        self._tasks = tasks
+        self._raw = raw
+        self._tag = message.delivery_tag
+
+    def release(self) -> None:
+        """Give the place back. When the channel has closed, the broker has taken it back already."""
+        self._tasks.create_task(self._give_back())
+
+    async def _give_back(self) -> None:
+        if self._raw.is_closed or self._tag is None:
+            return
+        with suppress(QueueUnavailable), translated("give a place back"):
+            await self._raw.basic_nack(self._tag, requeue=True, wait=False)
+
+
+async def declare_places(connection: AmqpConnection, publisher: Publisher, queue: str, count: int) -> None:
+    """
+    Declare *queue* and fill it with *count* places, exactly once in its life.
+
+    Whoever holds the exclusive queue ``.filling`` fills it, and then leaves a mark in ``.filled``. Nobody takes a place
+    before there is a mark, so one who died half way has left nothing but unused places.
+    """
+    while not await _is_filled(connection, queue):
+        channel = await connection.channel()
+        try:
+            with translated("fill the places"):
+                async with asyncio.timeout(CALL_SECONDS):
+                    await channel.declare_queue(f"{queue}.filling", exclusive=True)
+                if not await _is_filled(connection, queue):
+                    places = await channel.get_queue(queue)
+                    await places.purge(timeout=CALL_SECONDS)
+                    await _fill(publisher, queue, count)
+                    log.info("quota.places_filled", queue=queue, places=count)
+                await channel.queue_delete(f"{queue}.filling", timeout=CALL_SECONDS)
+        except QueueUnavailable as error:
+            if not isinstance(error.__cause__, ChannelLockedResource):
+                raise
+            await asyncio.sleep(pause(0) / 5)  # another worker is filling it
+        finally:
+            await close_channel(channel)
+
+
+async def _is_filled(connection: AmqpConnection, queue: str) -> bool:
+    channel = await connection.channel()
+    try:
+        with translated(f"declare {queue}"):
+            async with asyncio.timeout(CALL_SECONDS):
+                await channel.declare_queue(queue, durable=True, arguments={"x-queue-type": "classic"})
+                mark = await channel.declare_queue(
+                    f"{queue}.filled", durable=True, arguments={"x-queue-type": "classic", "x-max-length": 1}
+                )
+        return bool(mark.declaration_result.message_count)
+    finally:
+        await close_channel(channel)
+
+
+async def _fill(publisher: Publisher, queue: str, count: int) -> None:
+    for target in [queue] * count + [f"{queue}.filled"]:
+        if not await publisher.publish(b"", exchange="", routing_key=target):
+            raise QueueUnavailable(f"the queue {target} refused a message")
