@@ -104,7 +104,7 @@ async def drain(fleet: Fleet, simulator: Simulator, events: int) -> float:
 
 
 def ideal_seconds(events: int, per_minute: int, per_hour: int) -> float:
-    """Return the least time between the first and the last of *events* calls that sliding windows of these limits allow."""
+    """Return the least time from the first to the last of *events* calls that sliding windows of these limits allow."""
     hours, rest = divmod(events - 1, per_hour)
     return hours * HOUR + rest // per_minute * MINUTE
 
