@@ -16,7 +16,6 @@ from typing import Annotated, Any, Final
 import orjson
 import typer
 from pydantic import SecretStr
-from rich import box
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
@@ -198,7 +197,7 @@ def _count(verdict: Verdict) -> int:
 
 
 def _table(verdict: Verdict, title: str) -> Table:
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
     table.add_column("channel", no_wrap=True)
     for heading in ("scanned", "marked", "welcomed", "waiting", "p50", "p99"):
         table.add_column(heading, justify="right", no_wrap=True)

@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 from typing import Annotated, Any, Final
 
 import typer
-from rich import box
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
@@ -152,7 +151,7 @@ async def _list(chosen: _Chosen, *, as_json: bool) -> None:
     if as_json:
         print_json([_document(parked) for parked in found])
         return
-    table = Table(title=f"{len(found)} parked", title_justify="left", box=box.SIMPLE_HEAD)
+    table = Table(title=f"{len(found)} parked", title_justify="left", box=None, padding=(0, 2, 0, 0))
     for heading in ("id", "parked at", "lane", "state", "staff", "attempts", "errcode", "why"):
         table.add_column(heading, overflow="fold")
     for parked in found:
