@@ -43,14 +43,13 @@ class Calls:
             pass
         return await self._attempt(request, lane, token_is_new=True)
 
-    async def pages(self, request: Request, lane: Lane) -> AsyncIterator[Answer]:
+    async def pages(self, request: Request, lane: Lane, cursor: str = "") -> AsyncIterator[Answer]:
         """
-        Yield the answers of a listing until one has no cursor: a short page need not be the last.
+        Yield the answers of a listing from *cursor* on until one has no cursor: a short page need not be the last.
 
         Raises:
             CursorExpired: The listing is incomplete and must begin again.
         """
-        cursor = ""
         while True:
             answer = await self.send(request.at(cursor), lane)
             yield answer

@@ -31,7 +31,10 @@ from shared.wecom.types import (
 )
 
 PAGE: Final = 100
-"""The most relations or contact ways asked for in one page, and the most members in one ``get_by_user``."""
+"""The most relations asked for in one page, and the most members in one ``get_by_user``."""
+
+WAYS_PAGE: Final = 1000
+"""The most contact ways asked for in one page."""
 
 _APIS_AT_ONCE: Final = 8
 """How many APIs are busy at the same time, at most: each has its own quota in flight."""
@@ -99,9 +102,11 @@ class WeCom:
         pages = [page async for page in self._calls.pages(request, self._lane)]
         return read(endpoint, types.read_customer, customer, pages)
 
-    async def get_by_user(self, staff: Sequence[StaffUserId]) -> AsyncIterator[RelationPage]:
+    async def get_by_user(self, staff: Sequence[StaffUserId], *, cursor: str = "") -> AsyncIterator[RelationPage]:
         """
         Yield the relations of up to 100 members, page by page, in no order; some may come twice.
+
+        After a failure the listing can go on at the *cursor* of the last page that came.
 
         Raises:
             CursorExpired: The listing is incomplete: begin again.
@@ -111,8 +116,8 @@ class WeCom:
         endpoint = "externalcontact/batch/get_by_user"
         body = {"userid_list": list(staff), "limit": PAGE}
         request = Request(endpoint=endpoint, body=body, staff=_only(staff))
-        begun = False
-        async for answer in self._calls.pages(request, self._lane):
+        begun = bool(cursor)
+        async for answer in self._calls.pages(request, self._lane, cursor):
             if means_nothing_there(answer):
                 if begun:
                     raise TransientError(endpoint, meaning="the listing broke off")
@@ -189,11 +194,15 @@ class WeCom:
         parties: Sequence[int] = (),
         type: ContactWayType = ContactWayType.MULTIPLE,  # noqa: A002 - WeCom's name
         scene: Scene = Scene.QR_CODE,
+        style: int | None = None,
         remark: str | None = None,
         skip_verify: bool | None = None,
+        is_exclusive: bool | None = None,
     ) -> NewContactWay:
         """
         Create a contact way. **Not** safe to repeat: a repeat makes a second one.
+
+        Only a mini-program button has a *style*. *is_exclusive* can neither be read nor changed later.
 
         Raises:
             TransientError: It may have been made all the same: look for its *state* before another try.
@@ -202,11 +211,13 @@ class WeCom:
         body = _given(
             type=int(type),
             scene=int(scene),
+            style=style,
             state=state,
             user=list(users) or None,
             party=list(parties) or None,
             remark=remark,
             skip_verify=skip_verify,
+            is_exclusive=is_exclusive,
         )
         return read(endpoint, types.read_new_contact_way, await self.call(endpoint, body=body, staff=_only(users)))
 
@@ -228,7 +239,7 @@ class WeCom:
             CursorExpired: The listing is incomplete: begin again.
         """
         endpoint = "externalcontact/list_contact_way"
-        body = _given(start_time=start_time, end_time=end_time, limit=PAGE)
+        body = _given(start_time=start_time, end_time=end_time, limit=WAYS_PAGE)
         async for answer in self._calls.pages(Request(endpoint=endpoint, body=body), self._lane):
             yield read(endpoint, types.read_contact_way_ids, answer)
 
@@ -239,6 +250,7 @@ class WeCom:
         state: str | None = None,
         users: Sequence[StaffUserId] | None = None,
         parties: Sequence[int] | None = None,
+        style: int | None = None,
         remark: str | None = None,
         skip_verify: bool | None = None,
     ) -> None:
@@ -247,6 +259,7 @@ class WeCom:
             state=state,
             user=None if users is None else list(users),
             party=None if parties is None else list(parties),
+            style=style,
             remark=remark,
             skip_verify=skip_verify,
         )

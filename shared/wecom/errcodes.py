@@ -218,6 +218,10 @@ _AT_ENDPOINT: Final[dict[tuple[str, int], Reading]] = {
     # A member without customers answers like this; so may one who left, so it proves no deletion.
     ("externalcontact/list", 84061): Reading(_OK, "the member has no customers"),
     ("externalcontact/batch/get_by_user", 84061): Reading(_OK, "the members have no customers"),
+    # The members of this one listing: those of the next may well have licences.
+    ("externalcontact/batch/get_by_user", 701008): Reading(
+        _STAFF, "none of these members has an interoperability licence", "Assign 互通账号 licences."
+    ),
     ("externalcontact/remark", 40058): Reading(
         _BUG, "a field is invalid: most often a remark of more than 20 characters", _REPORT
     ),

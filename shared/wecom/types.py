@@ -59,10 +59,17 @@ class Customer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RelationPage:
-    """One page of ``batch/get_by_user``. ``unlicensed`` members were left out by WeCom."""
+    """
+    One page of ``batch/get_by_user``.
+
+    Attributes:
+        unlicensed: Members whom WeCom left out.
+        cursor: Where the next page begins; empty after the last.
+    """
 
     relations: tuple[Relation, ...]
     unlicensed: tuple[StaffUserId, ...] = ()
+    cursor: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,11 +82,12 @@ class NewContactWay:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContactWay:
-    """A contact way as it stands; ``parties`` are department ids."""
+    """A contact way as it stands; ``parties`` are department ids, ``style`` is 0 unless it is a button."""
 
     config_id: ContactWayId
     type: int = 0
     scene: int = 0
+    style: int = 0
     remark: str = ""
     skip_verify: bool = True
     state: str = ""
@@ -135,6 +143,7 @@ def read_relation_page(answer: Fields) -> RelationPage:
     return RelationPage(
         relations=tuple(relations),
         unlicensed=tuple(StaffUserId(userid) for userid in _texts(failed, "unlicensed_userid_list")),
+        cursor=read_cursor(answer),
     )
 
 
@@ -150,6 +159,7 @@ def read_contact_way(answer: Fields) -> ContactWay:
         config_id=ContactWayId(_id(way, "config_id")),
         type=_number(way, "type"),
         scene=_number(way, "scene"),
+        style=_number(way, "style"),
         remark=_text(way, "remark"),
         skip_verify=_optional(way, "skip_verify", bool, True),
         state=_text(way, "state"),

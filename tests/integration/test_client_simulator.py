@@ -111,6 +111,32 @@ async def test_short_pages_lose_nobody(rig):
     assert rig.calls("externalcontact/batch/get_by_user") > 5
 
 
+async def test_a_listing_goes_on_where_it_broke_off(rig):
+    """After a failure the listing goes on at the last cursor: nobody is missing, nobody comes twice."""
+    customers = populated(rig, 450)
+    wecom = await rig.client()
+    pages = wecom.get_by_user([LIN])
+    first, second = await anext(pages), await anext(pages)
+    rig.simulator.fail("status", "externalcontact/batch/get_by_user", count=1, code=502)
+    with pytest.raises(TransientError):
+        await anext(pages)
+    rest = [page async for page in wecom.get_by_user([LIN], cursor=second.cursor)]
+    found = [relation.customer for page in (first, second, *rest) for relation in page.relations]
+    assert sorted(found) == sorted(customers)
+    assert rest[-1].cursor == ""
+
+
+async def test_members_without_a_licence_block_only_themselves(rig):
+    """A listing of members who all lack a licence says that it is about them, not about the app."""
+    rig.simulator.put_member("lin.qiao", licensed=False)
+    populated(rig)
+    wecom = await rig.client()
+    with pytest.raises(StaffBlocked, match="licence"):
+        _ = [page async for page in wecom.get_by_user([LIN])]
+    (page,) = [page async for page in wecom.get_by_user([LIN, StaffUserId("zhou.yi")])]
+    assert page.unlicensed == (LIN,)
+
+
 async def test_a_cursor_that_expired_has_its_own_error(rig):
     """A listing that took too long says that it must begin again."""
     populated(rig, 300)
