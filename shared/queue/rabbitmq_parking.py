@@ -1,20 +1,20 @@
 """
 The parking on RabbitMQ: a queue that people look into.
 
-A queue cannot be looked at without taking: messages are fetched one by one, kept unacknowledged and go back to their
-place when the channel closes. So a look is short and complete: all is fetched before the first is shown. Another
-process that looks at the same moment sees the rest only.
+A queue cannot be looked at without taking: messages are held unacknowledged and go back when the channel closes. So a
+look is short and complete: all is fetched before the first is shown. Another process that looks at the same moment
+sees the rest only.
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import cast
+from typing import Final, cast
 
+from aio_pika.abc import AbstractChannel
 from aiormq import Channel as RawChannel
 from aiormq.abc import DeliveredMessage
-from pamqp.commands import Basic
 
 from shared.amqp.connection import CALL_SECONDS, AmqpConnection, close_channel, translated
 from shared.clock import Clock
@@ -24,6 +24,8 @@ from shared.queue.port import Parked
 from shared.queue.rabbitmq_outbox import Outbox
 from shared.queue.rabbitmq_topology import Topology
 from shared.queue.rabbitmq_wire import parked_of
+
+PAGE: Final = 1000
 
 
 class Parking:
@@ -38,9 +40,9 @@ class Parking:
 
     async def parked(self) -> AsyncIterator[Parked]:
         """Iterate over what is parked, oldest first, leaving it parked."""
-        async with self._opened() as queue:
-            found = [parked_of(raw, now=self._clock.time()) async for raw in self._fetch(queue)]
-        for item in found:
+        async with self._all() as held:
+            found = [item for _, item in held]
+        for item in sorted(found, key=lambda item: item.parked_at):
             yield item
 
     async def replay(self, ids: Iterable[str]) -> int:
@@ -72,32 +74,42 @@ class Parking:
             removed += 1
 
         try:
-            async with self._opened() as queue, asyncio.TaskGroup() as group:
-                async for raw in self._fetch(queue):
-                    item = parked_of(raw, now=self._clock.time())
+            async with self._all() as held, asyncio.TaskGroup() as group:
+                for raw, item in held:
                     if item.id in ids:
-                        ids.discard(item.id)
                         group.create_task(remove(raw, item))
-                    if not ids:
-                        break
         except* QueueUnavailable as errors:
             raise QueueUnavailable(str(errors.exceptions[0])) from errors
         return removed
 
     @asynccontextmanager
-    async def _opened(self) -> AsyncIterator[RawChannel]:
-        """Open a channel to fetch on, one at a time; what is unacknowledged when it closes goes back."""
+    async def _all(self) -> AsyncIterator[list[tuple[DeliveredMessage, Parked]]]:
+        """Hold everything that is parked; what was not acknowledged goes back at the end."""
         async with self._turn:
             channel = await self._connection.channel()
             try:
-                yield cast("RawChannel", await channel.get_underlay_channel())
+                held = await self._fetch(channel)
+                yield [(raw, parked_of(raw, now=self._clock.time())) for raw in held]
             finally:
                 await close_channel(channel)
 
-    async def _fetch(self, channel: RawChannel) -> AsyncIterator[DeliveredMessage]:
-        while True:
-            with translated("fetch a parked message"):
-                message = await channel.basic_get(self._topology.parked, timeout=CALL_SECONDS)
-            if isinstance(message.delivery, Basic.GetEmpty):
-                return
-            yield message
+    async def _fetch(self, channel: AbstractChannel) -> list[DeliveredMessage]:
+        """Fetch page by page, each with a consumer of its own: a quorum queue gives one consumer no more than 2,000."""
+        arrived: asyncio.Queue[DeliveredMessage] = asyncio.Queue()
+        held: list[DeliveredMessage] = []
+        with translated("look into the parking"):
+            raw = cast("RawChannel", await channel.get_underlay_channel())
+            await channel.set_qos(prefetch_count=PAGE, timeout=CALL_SECONDS)
+            while waiting := await self._waiting(raw):
+                await raw.basic_consume(self._topology.parked, arrived.put, timeout=CALL_SECONDS)
+                try:
+                    for _ in range(min(waiting, PAGE)):
+                        async with asyncio.timeout(CALL_SECONDS):
+                            held.append(await arrived.get())
+                except TimeoutError:  # somebody else was given the rest
+                    break
+        return held
+
+    async def _waiting(self, raw: RawChannel) -> int:
+        state = await raw.queue_declare(self._topology.parked, passive=True, timeout=CALL_SECONDS)
+        return state.message_count or 0
