@@ -8,6 +8,7 @@ longer than WeCom's by the grace that a call has to arrive; a call that takes lo
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from enum import StrEnum
 from random import Random
 from typing import Final, Protocol
@@ -47,6 +48,10 @@ class Place(Protocol):
 
     def release(self) -> None:
         """Give it back. Never waits."""
+        ...
+
+    def when_lost(self, end: Callable[[], None] | None) -> None:
+        """Call *end* once if the broker has taken it back by itself, at once if it has already; None: do not."""
         ...
 
 
@@ -303,6 +308,11 @@ class _Grant:
         if self._place is not None:
             place, self._place = self._place, None
             self._acquirer.released(place, self.taken)
+
+    def when_lost(self, end: Callable[[], None] | None) -> None:
+        """Call *end* once if the place is taken away while the call runs."""
+        if self._place is not None:
+            self._place.when_lost(end)
 
     def discard(self) -> None:
         """Give the place back; no call was made."""

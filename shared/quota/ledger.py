@@ -135,13 +135,15 @@ def count_ended(connection: Connection, endpoint: str, limits: Limits, now: floa
         )
 
 
-def bury(connection: Connection, request: Request, now: float, alive: Callable[[str, int, str, float], bool]) -> None:
+def bury(
+    connection: Connection, request: Request, now: float, alive: Callable[[str, int, str, float, float], bool]
+) -> None:
     """Give back the places of processes that are gone; their calls may have been made until just now."""
     others: list[Any] = connection.execute(
         "SELECT worker, place, pid, born, seen FROM quota_worker WHERE worker <> ?", (request.worker,)
     ).fetchall()
     for worker, place, pid, born, seen in others:
-        if alive(place, pid, born, seen):
+        if alive(place, pid, born, seen, now):
             continue
         endpoints: list[Any] = connection.execute(
             "SELECT endpoint FROM quota_running WHERE worker = ?", (worker,)

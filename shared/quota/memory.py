@@ -7,7 +7,7 @@ Waiting and the windows run on the event loop's time, so a virtual loop drives b
 import asyncio
 import os
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -150,3 +150,6 @@ class _Grant:
         if self._api is not None:
             api, self._api = self._api, None
             api.release()
+
+    def when_lost(self, end: Callable[[], None] | None) -> None:
+        """Do nothing: only the end of the process takes a place away."""

@@ -5,7 +5,7 @@ WeCom limits a corp, not a process (doc 90312): calls in a minute, in an hour, a
 that calls WeCom asks here first.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -126,6 +126,10 @@ class Grant(Protocol):
 
     def release(self) -> None:
         """Give the place back: the call has ended, or was never made. Never waits; a second time does nothing."""
+        ...
+
+    def when_lost(self, end: Callable[[], None] | None) -> None:
+        """Call *end* once if the place is taken away while the call runs, at once if it has been; None: do not."""
         ...
 
 

@@ -3,10 +3,44 @@
 import os
 import secrets
 import socket
-from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 from shared.quota.ledger import FOREIGN_LEASE, Process
+
+
+class Neighbours(Protocol):
+    """The processes that may share a file."""
+
+    def me(self) -> Process:
+        """Return this process under a new name."""
+        ...
+
+    def boot(self) -> str:
+        """Return what names the machine's current run; empty where nobody knows."""
+        ...
+
+    def alive(self, place: str, pid: int, born: str, seen: float, now: float) -> bool:
+        """Tell whether another process is still there."""
+        ...
+
+
+class Machine:
+    """The processes of this machine."""
+
+    def me(self) -> Process:
+        """Return this process under a new name."""
+        return this_process()
+
+    def boot(self) -> str:
+        """Return what names the machine's current run."""
+        return boot_id()
+
+    def alive(self, place: str, pid: int, born: str, seen: float, now: float) -> bool:
+        """Look it up; of a process elsewhere only its silence can tell."""
+        if place != _place():
+            return bool(place) and seen > now - FOREIGN_LEASE
+        return _born(pid) == born
 
 
 def this_process() -> Process:
@@ -18,18 +52,6 @@ def this_process() -> Process:
 def boot_id() -> str:
     """Return what names the machine's current run; empty where the system does not tell."""
     return _read(Path("/proc/sys/kernel/random/boot_id")) or ""
-
-
-def alive_at(now: float) -> Callable[[str, int, str, float], bool]:
-    """Return a function that tells whether a process is there, from its place, pid, birth and last sign of life."""
-    here = _place()
-
-    def alive(place: str, pid: int, born: str, seen: float) -> bool:
-        if place != here:
-            return bool(place) and seen > now - FOREIGN_LEASE
-        return _born(pid) == born
-
-    return alive
 
 
 def _place() -> str:

@@ -10,7 +10,7 @@ import asyncio
 import os
 import secrets
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from random import Random
 from typing import Final, Self
@@ -30,6 +30,7 @@ from shared.quota.names import Names
 from shared.quota.port import Grant, Limits, Snapshot, Usage
 from shared.quota.rabbitmq_notices import RabbitNotices
 from shared.quota.rabbitmq_places import Places, Vanished, declare_places
+from shared.quota.tether import Tether
 
 log = structlog.get_logger()
 
@@ -112,7 +113,8 @@ class RabbitQuota:
     async def _permit(self, endpoint: str, lane: Lane) -> AsyncIterator[None]:
         grant = await self.acquire(endpoint, lane)
         try:
-            yield
+            with Tether(grant):
+                yield
         finally:
             grant.release()
 
@@ -255,6 +257,11 @@ class _Several:
         """Give them all back."""
         for place in self._places:
             place.release()
+
+    def when_lost(self, end: Callable[[], None] | None) -> None:
+        """Call *end* if any of them is taken away."""
+        for place in self._places:
+            place.when_lost(end)
 
 
 def _with_heartbeat(url: str) -> str:

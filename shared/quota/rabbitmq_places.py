@@ -6,6 +6,7 @@ consumers in turn, so places go round between workers without anybody asking aga
 """
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Final, cast
 
@@ -40,6 +41,7 @@ class Places:
         self._raw: RawChannel | None = None
         self._opening = asyncio.Lock()
         self._waiting: dict[str, asyncio.Future[DeliveredMessage]] = {}
+        self._held: set[HeldPlace] = set()
 
     async def take(self, queue: str, *, urgent: bool) -> "HeldPlace":
         """
@@ -73,7 +75,9 @@ class Places:
                 await raw.basic_cancel(tag, nowait=True)
         finally:
             self._waiting.pop(tag, None)
-        return HeldPlace(self._tasks, raw, message)
+        held = HeldPlace(self._tasks, raw, message, self._held)
+        self._held.add(held)
+        return held
 
     async def _open(self) -> RawChannel:
         """Return the channel, a new one if the last has closed."""
@@ -95,6 +99,8 @@ class Places:
         for arrived in self._waiting.values():
             if not arrived.done():
                 arrived.set_exception(QueueUnavailable("the connection to the broker was lost"))
+        for held in [held for held in self._held if held.raw is raw]:
+            held.lose()
 
     def _refused(self, tag: str | None) -> None:
         """The broker ended a consumer by itself: its queue was deleted, or its node went down."""
@@ -106,20 +112,40 @@ class Places:
 class HeldPlace:
     """A place in flight that this process holds."""
 
-    def __init__(self, tasks: asyncio.TaskGroup, raw: RawChannel, message: DeliveredMessage) -> None:
+    def __init__(
+        self, tasks: asyncio.TaskGroup, raw: RawChannel, message: DeliveredMessage, all_held: set["HeldPlace"]
+    ) -> None:
+        self.raw = raw
         self._tasks = tasks
-        self._raw = raw
         self._tag = message.delivery_tag
+        self._all_held = all_held
+        self._lost = False
+        self._end: Callable[[], None] | None = None
 
     def release(self) -> None:
         """Give the place back. When the channel has closed, the broker has taken it back already."""
-        self._tasks.create_task(self._give_back())
+        self._all_held.discard(self)
+        if not self._lost and not self.raw.is_closed:
+            self._tasks.create_task(self._give_back())
+
+    def when_lost(self, end: Callable[[], None] | None) -> None:
+        """Call *end* once if the channel closes; at once if it has."""
+        self._end = end
+        if self._lost and end is not None:
+            end()
+
+    def lose(self) -> None:
+        """Note that the broker has taken the place back."""
+        self._lost = True
+        self._all_held.discard(self)
+        if self._end is not None:
+            self._end()
 
     async def _give_back(self) -> None:
-        if self._raw.is_closed or self._tag is None:
+        if self._tag is None:
             return
         with suppress(QueueUnavailable), translated("give a place back"):
-            await self._raw.basic_nack(self._tag, requeue=True, wait=False)
+            await self.raw.basic_nack(self._tag, requeue=True, wait=False)
 
 
 async def declare_places(connection: AmqpConnection, publisher: Publisher, queue: str, count: int) -> None:

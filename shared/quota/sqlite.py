@@ -22,7 +22,7 @@ from shared.domain.events import Lane
 from shared.quota import ledger
 from shared.quota.ledger import Answer, Request
 from shared.quota.port import Grant, Limits, Snapshot, WorkerSeen
-from shared.quota.processes import alive_at, boot_id, this_process
+from shared.quota.processes import Machine, Neighbours
 from shared.quota.turns import Turns
 from shared.sqlite import Database
 
@@ -49,12 +49,14 @@ class SqliteQuota:
         clock: Clock,
         *,
         monotonic: Callable[[], float] = time.monotonic,
+        neighbours: Neighbours | None = None,
     ) -> None:
         self._database = database
         self._limits = limits
         self._clock = clock
         self._monotonic = monotonic
-        self._process = this_process()
+        self._neighbours = neighbours or Machine()
+        self._process = self._neighbours.me()
         self._apis: dict[str, _Api] = {}
 
     async def __aenter__(self) -> Self:
@@ -139,7 +141,7 @@ class SqliteQuota:
 
         def work(connection: Connection) -> tuple[Answer, float]:
             now = self._monotonic()
-            ledger.bury(connection, request, now, alive_at(now))
+            ledger.bury(connection, request, now, self._neighbours.alive)
             ledger.settle(connection, request, now)
             ledger.forget(connection, request.endpoint, request.limits, now)
             return ledger.grant(connection, request, now), now
@@ -164,7 +166,7 @@ class SqliteQuota:
     async def _show_up(self) -> None:
         def work(connection: Connection) -> None:
             now, wall = self._monotonic(), self._clock.time()
-            ledger.keep_time(connection, boot_id(), now, wall)
+            ledger.keep_time(connection, self._neighbours.boot(), now, wall)
             ledger.show_up(connection, self._process, now, wall)
 
         await self._database.write(work)
@@ -249,3 +251,6 @@ class _Grant:
         if self._api is not None:
             api, self._api = self._api, None
             api.release(self._row)
+
+    def when_lost(self, end: Callable[[], None] | None) -> None:
+        """Do nothing: only the end of the process takes a place away."""

@@ -20,6 +20,7 @@ from shared.domain.events import Lane
 from shared.quota.holds import Change, Held, Holds, Pause
 from shared.quota.notices import Notices
 from shared.quota.port import Counters, Grant, Hold, HoldKind, Limits, Snapshot
+from shared.quota.tether import Tether
 
 log = structlog.get_logger()
 
@@ -65,7 +66,8 @@ class Valve:
         grant = await self._grant(endpoint, lane, staff)
         started = _now()
         try:
-            yield
+            with Tether(grant):
+                yield
         except WeComError as error:
             keep = False
             try:
