@@ -300,24 +300,29 @@ async def test_contact_ways_live_their_whole_life(server, wecom):
         {"contact_way": [{"config_id": "cfg1"}], "next_cursor": "n"},
         {"contact_way": [{"config_id": "cfg2"}]},
     )
-    made = await wecom.add_contact_way(state="qd_a", users=[LIN], type=ContactWayType.SINGLE, skip_verify=True)
+    made = await wecom.add_contact_way(
+        state="qd_a", users=[LIN], type=ContactWayType.SINGLE, style=3, skip_verify=True, is_exclusive=True
+    )
     assert (made.config_id, made.qr_code) == ("cfg1", "https://q/1")
     assert server.calls("externalcontact/add_contact_way")[0].body == {
         "type": 1,
         "scene": 2,
+        "style": 3,
         "state": "qd_a",
         "user": [LIN],
         "skip_verify": True,
+        "is_exclusive": True,
     }
     read = await wecom.get_contact_way(made.config_id)
     assert (read.state, read.users, read.parties, read.remark) == ("qd_a", (LIN,), (3,), "hall")
     assert (read.type, read.scene, read.skip_verify, read.qr_code) == (2, 2, False, "u")
     assert [page async for page in wecom.list_contact_way(start_time=5)] == [("cfg1",), ("cfg2",)]
-    assert server.calls("externalcontact/list_contact_way")[1].body == {"start_time": 5, "limit": 100, "cursor": "n"}
-    await wecom.update_contact_way(made.config_id, users=[ZHOU], skip_verify=False)
+    assert server.calls("externalcontact/list_contact_way")[1].body == {"start_time": 5, "limit": 1000, "cursor": "n"}
+    await wecom.update_contact_way(made.config_id, users=[ZHOU], style=1, skip_verify=False)
     assert server.calls("externalcontact/update_contact_way")[0].body == {
         "config_id": "cfg1",
         "user": [ZHOU],
+        "style": 1,
         "skip_verify": False,
     }
     await wecom.del_contact_way(made.config_id)

@@ -397,3 +397,26 @@ async def test_who_wrote_a_remark_is_kept() -> None:
         rules = await r.client.control("GET", "rules")
         assert rules["staff_remarks_overwritten"] == [["lin.qiao", customer]]
         assert rules["remarks_written_twice"] == []
+
+
+async def test_s32_a_qr_code_is_an_image() -> None:
+    """The address in ``qr_code`` serves a PNG, also of a way made before the simulator was served; others are 404."""
+    async with rig() as r:
+        made_here = r.simulator.add_contact_way("qd_shop")
+        for config_id in (made_here, await r.client.add_way()):
+            way = (await r.client.post("externalcontact/get_contact_way", config_id=config_id))["contact_way"]
+            async with r.client.session.get(way["qr_code"]) as response:
+                assert (response.status, response.content_type) == (200, "image/png")
+                assert (await response.read()).startswith(b"\x89PNG")
+        async with r.client.session.get("/wwpic/0000/0") as response:
+            assert response.status == 404
+
+
+async def test_s32_whether_a_way_is_exclusive_is_not_told() -> None:
+    """``is_exclusive`` is taken and kept, and no answer shows it."""
+    async with rig() as r:
+        config_id = await r.client.add_way(is_exclusive=True)
+        assert r.simulator.corp.ways[config_id].is_exclusive
+        way = (await r.client.post("externalcontact/get_contact_way", config_id=config_id))["contact_way"]
+        assert "is_exclusive" not in way
+        assert await r.client.code(ADD_WAY, type=1, scene=2, user=["lin.qiao"], is_exclusive="yes") == 40058

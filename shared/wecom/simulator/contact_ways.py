@@ -4,6 +4,7 @@ from typing import Any
 
 from shared.wecom.simulator.calls import ApiError, Call, Result, invalid
 from shared.wecom.simulator.corp import ContactWay, Member
+from shared.wecom.simulator.qr_images import image_url, new_image
 from shared.wecom.simulator.scenario import Scenario
 
 _TEXT_LIMIT = 30
@@ -48,17 +49,16 @@ def add(call: Call) -> Result:
         agent_id=call.app.agent_id,
         created_at=int(call.now),
         fields=fields,
+        image=new_image(call.scenario) if scene == 2 else "",
+        is_exclusive=call.boolean("is_exclusive", default=False),
     )
     call.corp.ways[way.config_id] = way
-    if scene == 1:
-        return {"config_id": way.config_id}
-    fields["qr_code"] = qr_code(call.scenario)
-    return {"config_id": way.config_id, "qr_code": fields["qr_code"]}
+    return {"config_id": way.config_id, **_qr_code(call.scenario, way)}
 
 
-def qr_code(scenario: Scenario) -> str:
-    """Return the URL of a QR code's image; nothing is served there."""
-    return f"https://wework.qpic.cn/wwpic/{scenario.ids.config_id()}/0"
+def _qr_code(scenario: Scenario, way: ContactWay) -> Result:
+    """Return the field that only a QR code's way has."""
+    return {"qr_code": image_url(scenario, way.image)} if way.image else {}
 
 
 def _choice(call: Call, name: str, missing: int, bad: int) -> int:
@@ -183,9 +183,9 @@ def _way(call: Call) -> ContactWay:
 
 
 def get(call: Call) -> Result:
-    """Return a contact way."""
+    """Return a contact way; whether it is exclusive is told by no page."""
     way = _way(call)
-    return {"contact_way": {"config_id": way.config_id, **way.fields}}
+    return {"contact_way": {"config_id": way.config_id, **way.fields, **_qr_code(call.scenario, way)}}
 
 
 def list_ways(call: Call) -> Result:

@@ -163,7 +163,8 @@ class ContactWay:
     """
     A contact way (「联系我」).
 
-    ``fields`` is what get_contact_way returns, ``before`` what scans meet until ``applies_at``.
+    ``fields`` is what get_contact_way returns, beside the QR code's ``image``, a path; ``before`` is what
+    scans meet until ``applies_at``.
     """
 
     config_id: str
@@ -173,6 +174,8 @@ class ContactWay:
     before: dict[str, Any] | None = None
     applies_at: float = 0.0
     adds: int = 0
+    image: str = ""
+    is_exclusive: bool = False
 
     def scanned_at(self, now: float) -> dict[str, Any]:
         """Return the fields that a scan meets now: a change takes effect late."""

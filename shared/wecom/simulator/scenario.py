@@ -33,6 +33,7 @@ class Scenario:
         self.dropped = 0
         self.callback_outcomes: Counter[str] = Counter()
         self.stopping = asyncio.Event()
+        self.url = ""  # where all this is served, once it is
 
     def configure(self, **changes: Any) -> None:  # noqa: ANN401 - any knob's type
         """Change knobs while everything runs."""

@@ -13,6 +13,7 @@ from shared.wecom.simulator.callbacks import CallbackSender, UrlCheck
 from shared.wecom.simulator.control import Control
 from shared.wecom.simulator.corp import App
 from shared.wecom.simulator.forgeries import Forgery, forge
+from shared.wecom.simulator.qr_images import QrImages
 from shared.wecom.simulator.simulator import Simulator
 
 _BODY_LIMIT = 2 * 2**20
@@ -39,9 +40,10 @@ class Server:
 
 
 def create_app(simulator: Simulator, sender: CallbackSender) -> web.Application:
-    """Return the web application: ``/cgi-bin/`` for clients, ``/_simulator/`` for those who direct the play."""
+    """Return the application: ``/cgi-bin/`` for clients, the QR images, ``/_simulator/`` for who directs the play."""
     app = web.Application(client_max_size=_BODY_LIMIT)
     Api(simulator.scenario, simulator.tokens).add_routes(app)
+    QrImages(simulator.scenario).add_routes(app)
     Control(simulator, sender).add_routes(app)
     app.router.add_route("*", "/{anything:.*}", _unknown_path)
     return app
@@ -64,10 +66,11 @@ async def run_simulator(simulator: Simulator, host: str = "127.0.0.1", port: int
             await site.start()
             failure: Exception | None = None
             bound = runner.addresses[0][1]
+            simulator.scenario.url = f"http://{host}:{bound}"
             async with asyncio.TaskGroup() as group:
                 delivering = group.create_task(sender.run())
                 try:
-                    yield Server(simulator=simulator, url=f"http://{host}:{bound}", sender=sender)
+                    yield Server(simulator=simulator, url=simulator.scenario.url, sender=sender)
                 except Exception as error:  # noqa: BLE001 - the block's own error leaves without the group's wrapping
                     failure = error
                 delivering.cancel()

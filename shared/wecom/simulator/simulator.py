@@ -7,13 +7,13 @@ from typing import Any
 from yarl import URL
 
 from shared.wecom.crypto import CallbackKeys
-from shared.wecom.simulator import contact_ways
 from shared.wecom.simulator.clients import Action, Clients
 from shared.wecom.simulator.config import SimulatorConfig
 from shared.wecom.simulator.corp import App, ContactWay, Corp, Customer, Member, Relation, RelationStatus
 from shared.wecom.simulator.customers import shown_remark
 from shared.wecom.simulator.faults import Fault, FaultRule
 from shared.wecom.simulator.names import nickname
+from shared.wecom.simulator.qr_images import new_image
 from shared.wecom.simulator.scans import Scan, Scanner
 from shared.wecom.simulator.scenario import Scenario
 from shared.wecom.simulator.tokens import Tokens
@@ -136,8 +136,8 @@ class Simulator:
                 "state": state,
                 "user": users,
                 "party": [],
-                "qr_code": contact_ways.qr_code(self.scenario),
             },
+            image=new_image(self.scenario),
         )
         self.corp.ways[way.config_id] = way
         return way.config_id
