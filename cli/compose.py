@@ -19,9 +19,8 @@ from shared.domain.events import Lane
 from shared.queue.port import EventQueue
 from shared.queue.rabbitmq import RabbitQueue
 from shared.queue.sqlite import SqliteQueue
-from shared.quota.memory import MemoryQuota
-from shared.quota.notices import MemoryNotices
 from shared.quota.port import Limits
+from shared.quota.rabbitmq import RabbitQuota
 from shared.quota.sqlite import SqliteQuota
 from shared.quota.sqlite_notices import SqliteNotices
 from shared.quota.valve import Valve
@@ -81,23 +80,38 @@ class Deployment:
 
 
 @asynccontextmanager
+async def open_queue(settings: Settings) -> AsyncIterator[EventQueue]:
+    """Yield the queue that the settings name, for those who call no API."""
+    if settings.queue_file is not None:
+        async with Database(settings.queue_file) as database, SqliteQueue(database, CLOCK) as embedded:
+            yield embedded
+    else:
+        async with RabbitQueue(_broker(settings), CLOCK, prefix=settings.queue_prefix) as queue:
+            yield queue
+
+
+@asynccontextmanager
 async def open_deployment(settings: Settings) -> AsyncIterator[Deployment]:
     """Yield the queue and the quota that the settings name: both in one SQLite file, or both in RabbitMQ."""
     allowed = limits(settings)
     if settings.queue_file is not None:
         async with (
             Database(settings.queue_file) as database,
-            SqliteQueue(database, CLOCK) as queue,
+            SqliteQueue(database, CLOCK) as embedded,
             SqliteQuota(database, allowed, CLOCK) as counters,
         ):
-            yield Deployment(queue=queue, quota=Valve(counters, SqliteNotices(database), allowed, CLOCK))
+            yield Deployment(queue=embedded, quota=Valve(counters, SqliteNotices(database), allowed, CLOCK))
     else:
-        async with RabbitQueue(
-            settings.queue_url.get_secret_value(), CLOCK, prefix=settings.queue_prefix
-        ) as broker_queue:
-            yield Deployment(
-                queue=broker_queue, quota=Valve(MemoryQuota(allowed, CLOCK), MemoryNotices(), allowed, CLOCK)
-            )
+        broker, prefix = _broker(settings), settings.queue_prefix
+        async with (
+            RabbitQueue(broker, CLOCK, prefix=prefix) as queue,
+            RabbitQuota(broker, settings.corp_id, allowed, CLOCK, prefix=prefix) as quota,
+        ):
+            yield Deployment(queue=queue, quota=Valve(quota, quota.notices, allowed, CLOCK))
+
+
+def _broker(settings: Settings) -> str:
+    return settings.queue_url.get_secret_value()
 
 
 def limits(settings: Settings) -> Limits:

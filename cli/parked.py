@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from cli.compose import CLOCK, open_deployment, read_channels
+from cli.compose import CLOCK, open_queue, read_channels
 from cli.failures import FAILED, MISCONFIGURED, fail, run_async
 from cli.output import moment, print_json, print_line
 from shared.domain.channels import ChannelKey
@@ -213,8 +213,8 @@ async def _move(
 async def _queue() -> AsyncIterator[tuple[Settings, EventQueue]]:
     settings = load_settings()
     configure_logging("warning", settings.log_format)
-    async with open_deployment(settings) as deployment:
-        yield settings, deployment.queue
+    async with open_queue(settings) as queue:
+        yield settings, queue
 
 
 def _document(parked: Parked) -> dict[str, Any]:

@@ -2,17 +2,27 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 
 import structlog
 from prometheus_client import CollectorRegistry
 
-from cli.compose import CLOCK, Deployment, callback_keys, open_deployment, open_worker, read_channels, stopped_by_signal
+from cli.compose import (
+    CLOCK,
+    callback_keys,
+    open_deployment,
+    open_queue,
+    open_worker,
+    read_channels,
+    stopped_by_signal,
+)
 from cli.failures import run_async
 from ingress.server import serve
 from shared.domain.channels import Channels
 from shared.logs import configure_logging
 from shared.settings import Need, Settings, load_settings
 from shared.web import Address, admin_listening
+from workers.consumer import Worker
 
 log = structlog.get_logger()
 
@@ -36,7 +46,6 @@ async def _main(*needs: Need) -> None:
     settings = load_settings(*needs)
     channels = read_channels(settings.channels) if Need.API in needs else None
     configure_logging(settings.log_level, settings.log_format)
-
     async with stopped_by_signal() as stop:
         await serve_until(
             stop,
@@ -61,28 +70,28 @@ async def serve_until(
     Calls *on_listening* with the address that callbacks are received on.
     """
     registry = CollectorRegistry()
-    async with (
-        open_deployment(settings) as deployment,
-        admin_listening(settings.admin_listen, registry=registry, check=deployment.queue.check, stop=stop) as admin,
-        asyncio.TaskGroup() as group,
-    ):
+    worker: Worker | None = None
+    async with AsyncExitStack() as stack:
+        if channels is None:
+            queue = await stack.enter_async_context(open_queue(settings))
+        else:
+            deployment = await stack.enter_async_context(open_deployment(settings))
+            queue = deployment.queue
+            worker = await stack.enter_async_context(open_worker(settings, deployment, channels, registry))
+        admin = await stack.enter_async_context(
+            admin_listening(settings.admin_listen, registry=registry, check=queue.check, stop=stop)
+        )
         log.info("admin.listening", host=admin.host, port=admin.port)
-        if channels is not None:
-            group.create_task(_work(stop, settings, deployment, channels, registry))
-        if callbacks:
-            await serve(
-                keyring=callback_keys(settings),
-                queue=deployment.queue,
-                clock=CLOCK,
-                registry=registry,
-                listen=settings.listen,
-                stop=stop,
-                on_listening=on_listening,
-            )
-
-
-async def _work(
-    stop: asyncio.Event, settings: Settings, deployment: Deployment, channels: Channels, registry: CollectorRegistry
-) -> None:
-    async with open_worker(settings, deployment, channels, registry) as worker:
-        await worker.run(stop)
+        async with asyncio.TaskGroup() as group:
+            if worker is not None:
+                group.create_task(worker.run(stop))
+            if callbacks:
+                await serve(
+                    keyring=callback_keys(settings),
+                    queue=queue,
+                    clock=CLOCK,
+                    registry=registry,
+                    listen=settings.listen,
+                    stop=stop,
+                    on_listening=on_listening,
+                )
