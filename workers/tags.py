@@ -1,7 +1,7 @@
 """Corp tags by name: people write ``group/tag``, WeCom marks with ids."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from shared.domain.channels import TagName
 from shared.domain.ids import TagId
@@ -33,6 +33,19 @@ class Tags:
                 if missing:
                     self._remember(await wecom.add_corp_tag(group, missing))
             return {name: self._ids[name] for name in names}
+
+    async def known(self, names: Collection[TagName], wecom: WeCom) -> dict[TagName, TagId]:
+        """
+        Return the ids of those of *names* that exist, and create nothing.
+
+        Raises:
+            WeComError: The tags cannot be read.
+        """
+        if not names:
+            return {}
+        async with self._lock:
+            self._remember(*await wecom.get_corp_tags())
+            return {name: self._ids[name] for name in names if name in self._ids}
 
     def forget(self) -> None:
         """Forget all ids: WeCom said that one of them is gone (40068), somebody deleted a tag."""

@@ -117,6 +117,20 @@ def decide_mark(
     return Skip(reason=SkipReason.PERSON_WROTE if person_wrote else SkipReason.ALREADY_RIGHT, channel=channel.key)
 
 
+def bears_nothing(channel: Channel, relation: Relation, tag_ids: Mapping[TagName, TagId]) -> bool:
+    """
+    Tell whether nothing of what *channel* writes is there: neither remark nor description, nor any of its tags.
+
+    So it looks when nobody ever marked the relation. A remark that a person wrote hides it.
+    """
+    remark_is_unset = clean(relation.remark) in ("", clean(relation.name))
+    return (
+        (channel.remark is None or remark_is_unset)
+        and (channel.description is None or not clean(relation.description))
+        and all(tag_ids.get(tag) not in relation.tag_ids for tag in channel.tags)
+    )
+
+
 def missing_tag_ids(tags: Iterable[TagName], relation: Relation, tag_ids: Mapping[TagName, TagId]) -> tuple[TagId, ...]:
     """Return the ids to give to ``mark_tag``: of *tags*, those that *relation* lacks. *tag_ids* knows them all."""
     return tuple(tag_ids[tag] for tag in tags if tag_ids[tag] not in relation.tag_ids)
