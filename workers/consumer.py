@@ -8,7 +8,7 @@ and goes back to the queue. Settlements belong to a task group of their own and 
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Final
+from typing import Final, assert_never
 
 import structlog
 
@@ -18,7 +18,7 @@ from shared.domain.events import Lane, Work
 from shared.queue.message import decode
 from shared.queue.port import Consumer, Delivery, EventQueue
 from workers.outcome import Outcome
-from workers.policy import Park, Retry, Settle, Verdict, decide
+from workers.policy import Demote, Park, Retry, Settle, Verdict, decide, is_stale
 from workers.reporting import Reporter
 
 log = structlog.get_logger()
@@ -111,6 +111,10 @@ class Worker:
     async def _deliver(self, delivery: Delivery, settlements: asyncio.TaskGroup) -> None:
         """Handle one delivery, decide and settle. The only place that catches every exception."""
         started = self._clock.time()
+        if is_stale(delivery.lane, delivery.message.first_seen, started):
+            self._reporter.delivered(delivery, None, Demote(), seconds=0.0)
+            await asyncio.shield(settlements.create_task(self._settle(delivery, Demote())))
+            return
         work: Work | None = None
         outcome: Outcome | Verdict
         try:
@@ -126,32 +130,35 @@ class Worker:
             now = self._clock.time()
             outcome = decide(error, lane=delivery.lane, work=work, attempts=delivery.message.attempts, now=now)
         self._reporter.delivered(delivery, work, outcome, seconds=self._clock.time() - started)
-        await asyncio.shield(settlements.create_task(_settle(delivery, outcome)))
+        await asyncio.shield(settlements.create_task(self._settle(delivery, outcome)))
 
+    async def _settle(self, delivery: Delivery, outcome: Outcome | Verdict) -> None:
+        """Carry out *outcome*; while the queue cannot take it try again for some seconds, then give it back."""
+        for pause in PAUSES:
+            try:
+                await self._settle_once(delivery, outcome)
+            except QueueUnavailable as error:
+                log.warning("settlement.failed", event_id=delivery.message.event_id, reason=str(error))
+                await asyncio.sleep(pause)
+            else:
+                return
+        await _release(delivery)
 
-async def _settle(delivery: Delivery, outcome: Outcome | Verdict) -> None:
-    """Carry out *outcome*; while the queue cannot take it try again for some seconds, then give the delivery back."""
-    for pause in PAUSES:
-        try:
-            await _settle_once(delivery, outcome)
-        except QueueUnavailable as error:
-            log.warning("settlement.failed", event_id=delivery.message.event_id, reason=str(error))
-            await asyncio.sleep(pause)
-        else:
-            return
-    await _release(delivery)
-
-
-async def _settle_once(delivery: Delivery, outcome: Outcome | Verdict) -> None:
-    match outcome:
-        case Outcome() | Settle():
-            await delivery.ack()
-        case Retry():
-            message = delivery.message.after(outcome.failure, counted=outcome.counted)
-            await delivery.retry(message, outcome.delay)
-        case Park():
-            message = delivery.message.after(outcome.failure, counted=True)
-            await delivery.park(message, outcome.failure)
+    async def _settle_once(self, delivery: Delivery, outcome: Outcome | Verdict) -> None:
+        match outcome:
+            case Outcome() | Settle():
+                await delivery.ack()
+            case Retry():
+                message = delivery.message.after(outcome.failure, counted=outcome.counted)
+                await delivery.retry(message, outcome.delay)
+            case Park():
+                message = delivery.message.after(outcome.failure, counted=True)
+                await delivery.park(message, outcome.failure)
+            case Demote():
+                await self._queue.publish(delivery.message, [Lane.BULK])
+                await delivery.ack()
+            case _:
+                assert_never(outcome)
 
 
 async def _release(delivery: Delivery) -> None:

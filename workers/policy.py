@@ -41,6 +41,12 @@ HALF: Final = (*EARLY, 7200, 21600)
 
 HALF_HORIZON: Final = 7 * 86400.0
 
+STALE_SECONDS: Final = 300.0
+"""
+Age from which a live message makes room. After an outage the live lane is full of old customers; they move to bulk at
+the cost of two queue operations each, and no API call, so that whoever scans now is marked now.
+"""
+
 WELCOME_SECONDS: Final = 20.0
 """Life of a WelcomeCode, from the event's CreateTime (doc 92137)."""
 
@@ -68,7 +74,17 @@ class Settle:
     reason: str
 
 
-Verdict = Retry | Park | Settle
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Demote:
+    """To the bulk lane, untouched: too old to stand between new customers and their mark."""
+
+
+Verdict = Retry | Park | Settle | Demote
+
+
+def is_stale(lane: Lane, first_seen: float, now: float) -> bool:
+    """Tell whether a message of *lane*, accepted at *first_seen*, should go on in bulk; asked before any work."""
+    return lane is Lane.LIVE and now - first_seen >= STALE_SECONDS
 
 
 def decide(error: Exception, *, lane: Lane, work: Work | None, attempts: int, now: float) -> Verdict:

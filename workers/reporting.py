@@ -8,7 +8,7 @@ from shared.domain.events import RelationFound, Work
 from shared.queue.message import Failure
 from shared.queue.port import Delivery
 from workers.outcome import Outcome
-from workers.policy import Park, Retry, Settle, Verdict
+from workers.policy import Demote, Park, Retry, Settle, Verdict
 
 log = structlog.get_logger()
 
@@ -71,6 +71,9 @@ class Reporter:
                     counted=outcome.counted,
                     **_failure(outcome.failure),
                 )
+            case Demote():
+                self._count(delivery, "demoted", "")
+                bound.debug("delivery.demoted")
             case Park():
                 self._end(delivery, "parked", _label(outcome.failure))
                 bound.error("delivery.parked", **_failure(outcome.failure))

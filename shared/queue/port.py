@@ -16,6 +16,9 @@ from shared.queue.message import Failure, Message
 RETRY_DELAYS: tuple[int, ...] = (1, 3, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600)
 """Every delay a queue offers for a retry, in seconds: one tier each. Part of the topology: add, never change."""
 
+RETRY_SPREAD = 0.1
+"""Share of a delay that chance may add to it, so that what failed together does not come back together."""
+
 DELIVERY_LIMIT = 20
 """Deliveries without a settlement after which a message is suspected of killing its workers."""
 

@@ -13,7 +13,8 @@ from shared.clock import Clock
 from shared.domain.errors import QueueUnavailable
 from shared.domain.events import Lane
 from shared.queue.message import Failure, Message
-from shared.queue.rabbitmq_topology import RETRY_SPREAD, Topology, key_of
+from shared.queue.port import RETRY_SPREAD
+from shared.queue.rabbitmq_topology import Topology, key_of
 from shared.queue.rabbitmq_wire import LANE, headers_of, parked_headers
 
 log = structlog.get_logger()

@@ -14,14 +14,11 @@ from aio_pika.exceptions import ChannelNotFoundEntity, ChannelPreconditionFailed
 from shared.amqp.connection import close_channel, said, translated
 from shared.domain.errors import ConfigurationError, QueueUnavailable
 from shared.domain.events import Lane
-from shared.queue.port import DELIVERY_LIMIT, RETRY_DELAYS
+from shared.queue.port import DELIVERY_LIMIT, RETRY_DELAYS, RETRY_SPREAD
 
 log = structlog.get_logger()
 
 DECLARE_SECONDS: Final = 20.0
-RETRY_SPREAD: Final = 0.1
-"""A retry waits up to this part longer, so that what failed together does not come back together."""
-
 NO_LIMIT: Final = 2**31 - 1
 """A delivery limit that is none: 3.10 does not know -1, and 4.x takes 20 when nothing is said."""
 

@@ -7,6 +7,7 @@ else of its lane and no other suspect in hand, so that the innocent who died bes
 """
 
 import asyncio
+import random
 from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -19,7 +20,7 @@ from shared.domain.errors import QueueUnavailable
 from shared.domain.events import Lane
 from shared.queue import sqlite_tables as tables
 from shared.queue.message import Failure, Message
-from shared.queue.port import RETRY_DELAYS
+from shared.queue.port import RETRY_DELAYS, RETRY_SPREAD
 from shared.queue.sqlite_tables import Claim
 from shared.sqlite import Database
 
@@ -261,7 +262,8 @@ class SqliteDelivery:
         """Replace it by *message* in its lane, to be delivered after *delay* seconds."""
         if delay not in RETRY_DELAYS:
             raise ValueError(f"there is no retry tier of {delay} s")
-        due = self._lanes.clock.time() + delay
+        wait = delay * (1 + random.uniform(0, RETRY_SPREAD))  # noqa: S311 - not a secret
+        due = self._lanes.clock.time() + wait
         await self._settle(self._lanes.postpone, (self._claim.id, message, delay, due))
 
     async def park(self, message: Message, failure: Failure) -> None:

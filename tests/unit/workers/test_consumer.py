@@ -14,6 +14,7 @@ from shared.queue.memory import MemoryQueue
 from shared.queue.message import Message, message_for
 from workers.consumer import SLOTS, Worker
 from workers.outcome import Outcome
+from workers.policy import STALE_SECONDS
 from workers.reporting import Reporter
 
 CLOCK = SystemClock()
@@ -276,3 +277,26 @@ async def test_queue_away_for_a_moment(where):
         while bench.counted("marked") < 1:
             await asyncio.sleep(0.01)
     assert await bench.depth("live") == 0
+
+
+async def test_a_stale_message_makes_room():
+    """A live message that is five minutes old goes on in the bulk lane, untouched and without being handled."""
+    handled: list[str] = []
+    everything = asyncio.Event()
+
+    async def handler(work):
+        handled.append(work.customer)
+        everything.set()
+        return MARKED
+
+    bench = Bench(handler)
+    old = message_for(added(1), now=CLOCK.time() - STALE_SECONDS)
+    await bench.queue.publish(old, [Lane.LIVE])
+    await bench.publish(2)
+    async with bench.running():
+        await everything.wait()
+        await bench.reached("bulk", 1)
+    assert handled == ["wm2"]
+    async with bench.queue.consume(Lane.BULK, 1) as consumer:
+        assert (await consumer.take()).message == old
+    assert bench.counted("demoted") == 1

@@ -19,7 +19,7 @@ from shared.domain.events import CustomerAdded, CustomerHalfAdded, Lane, Relatio
 from shared.domain.ids import CorpId, ExternalUserId, StaffUserId
 from shared.queue.message import Failure
 from shared.queue.port import RETRY_DELAYS
-from workers.policy import EARLY, FEW, LADDER, Park, Retry, Settle, decide, describe
+from workers.policy import EARLY, FEW, LADDER, STALE_SECONDS, Park, Retry, Settle, decide, describe, is_stale
 
 CREATED = 1_767_229_384
 REMARK = "externalcontact/remark"
@@ -159,3 +159,11 @@ def test_welcome_refused_is_settled():
     """A spent code needs nothing more; other refusals are parked for a person."""
     assert after(WelcomeRefused(REMARK, errcode=41051), lane=Lane.FAST) == Settle(reason="welcome_refused")
     assert isinstance(after(PermanentError(REMARK, errcode=40201), lane=Lane.FAST), Park)
+
+
+def test_only_old_live_messages_are_stale():
+    """A live message is stale from five minutes on; welcomes and bulk never are."""
+    assert is_stale(Lane.LIVE, CREATED, CREATED + STALE_SECONDS)
+    assert not is_stale(Lane.LIVE, CREATED, CREATED + STALE_SECONDS - 1)
+    assert not is_stale(Lane.FAST, CREATED, CREATED + 10**6)
+    assert not is_stale(Lane.BULK, CREATED, CREATED + 10**6)
