@@ -91,6 +91,15 @@ def load_channels(text: str, *, source: str = "channels.toml") -> Channels:
     return Channels(tuple(channel for channel in channels if channel))
 
 
+def place_of(field: str, channel: Channel, text: str, *, source: str = "channels.toml") -> str:
+    """Return where *field* of *channel* was given in *text*: ``source:line: channels.expo26.staff``."""
+    lines = key_lines(text.removeprefix("\ufeff"))
+    own: KeyPath = ("channels", channel.key, field)
+    paths = [own, ("groups", channel.group, field), ("defaults", field)]
+    path = next((path for path in paths if path in lines), own)
+    return f"{source}:{line_of(path, lines)}: {'.'.join(map(str, path))}"
+
+
 def _parse(text: str, source: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)

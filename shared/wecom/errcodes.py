@@ -239,6 +239,11 @@ _UNKNOWN: Final = Reading(
     ErrorClass.UNKNOWN, "a code Qudao does not know", "Look it up at open.work.weixin.qq.com/devtool/query."
 )
 
+_OF_MEMBERS: Final = frozenset({40003, 40031, 40098, 40205, 41054, 50002, 60011, 60021, 60030, 60111, 84074})
+
+NO_CONTACT_FUNCTION: Final = ERRCODES[84074]
+"""How a member reads who is missing among those with the customer-contact function."""
+
 _EXCEPTIONS: Final[dict[ErrorClass, type[WeComError]]] = {
     ErrorClass.RETRY: TransientError,
     ErrorClass.CONGESTED: Congested,
@@ -268,6 +273,11 @@ def reading_of(endpoint: str, errcode: int) -> Reading:
         # Whatever else refuses a token, calling on gets the address banned: a person must look (doc 91039).
         return Reading(_CONFIG, reading.meaning, reading.remedy)
     return reading
+
+
+def concerns_a_member(error: WeComError) -> bool:
+    """Tell whether *error* is about a member that was named in the call; of several it does not say which."""
+    return error.errcode in _OF_MEMBERS
 
 
 def means_nothing_there(answer: Mapping[str, object]) -> bool:
