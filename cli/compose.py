@@ -16,8 +16,10 @@ from shared.domain.channel_file import load_channels
 from shared.domain.channels import Channels
 from shared.domain.errors import ConfigurationError
 from shared.domain.events import Lane
+from shared.queue.claims import Claims, SoleClaims
 from shared.queue.port import EventQueue
 from shared.queue.rabbitmq import RabbitQueue
+from shared.queue.rabbitmq_claims import RabbitClaims
 from shared.queue.sqlite import SqliteQueue
 from shared.quota.port import Limits
 from shared.quota.rabbitmq import RabbitQuota
@@ -31,7 +33,9 @@ from shared.wecom.crypto import Keyring
 from workers.consumer import Worker
 from workers.dispatch import endpoints_of, handlers_with
 from workers.reporting import Reporter
+from workers.schedule import Schedule
 from workers.services import Services
+from workers.survey import Surveyor
 from workers.tags import Tags
 
 log = structlog.get_logger()
@@ -155,6 +159,48 @@ async def open_worker(
             reporter=Reporter(registry, CLOCK),
             grace=settings.stop_grace,
         )
+
+
+@asynccontextmanager
+async def open_surveyor(settings: Settings, deployment: Deployment, channels: Channels) -> AsyncIterator[Surveyor]:
+    """Yield what reads relations, in the bulk lane's share of the quota, and queues them."""
+    async with open_api(settings, deployment, Lane.BULK) as wecom:
+        yield Surveyor(
+            corp=settings.corp_id,
+            wecom=wecom,
+            queue=deployment.queue,
+            channels=channels,
+            clock=CLOCK,
+            tags=Tags(),
+        )
+
+
+@asynccontextmanager
+async def open_schedule(
+    settings: Settings, deployment: Deployment, channels: Channels, registry: CollectorRegistry
+) -> AsyncIterator[Schedule | None]:
+    """Yield what reconciles every so often in one of the deployment's workers; None when that is turned off."""
+    if not settings.reconcile_every:
+        yield None
+        return
+    async with open_claims(settings) as claims:
+        yield Schedule(
+            open_surveyor=lambda: open_surveyor(settings, deployment, channels),
+            claims=claims,
+            every=settings.reconcile_every,
+            clock=CLOCK,
+            registry=registry,
+        )
+
+
+@asynccontextmanager
+async def open_claims(settings: Settings) -> AsyncIterator[Claims]:
+    """Yield what tells the deployment's processes apart."""
+    if settings.queue_file is not None:
+        yield SoleClaims()
+    else:
+        async with RabbitClaims(_broker(settings), prefix=settings.queue_prefix) as claims:
+            yield claims
 
 
 @asynccontextmanager

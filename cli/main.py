@@ -3,7 +3,9 @@
 import typer
 
 from cli import parked
+from cli.backfill import backfill
 from cli.demo import demo
+from cli.reconcile import reconcile_command
 from cli.services import ingress, run, worker
 from cli.simulate import simulate
 from cli.status import status
@@ -17,6 +19,8 @@ app = typer.Typer(
 )
 for command in (demo, run, ingress, worker, simulate, status):
     app.command()(command)
+app.command()(backfill)
+app.command("reconcile")(reconcile_command)
 app.add_typer(parked.app, name="parked")
 
 

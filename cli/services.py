@@ -12,6 +12,7 @@ from cli.compose import (
     callback_keys,
     open_deployment,
     open_queue,
+    open_schedule,
     open_worker,
     read_channels,
     stopped_by_signal,
@@ -23,6 +24,7 @@ from shared.logs import configure_logging
 from shared.settings import Need, Settings, load_settings
 from shared.web import Address, admin_listening
 from workers.consumer import Worker
+from workers.schedule import Schedule
 
 log = structlog.get_logger()
 
@@ -71,6 +73,7 @@ async def serve_until(
     """
     registry = CollectorRegistry()
     worker: Worker | None = None
+    schedule: Schedule | None = None
     async with AsyncExitStack() as stack:
         if channels is None:
             queue = await stack.enter_async_context(open_queue(settings))
@@ -78,13 +81,14 @@ async def serve_until(
             deployment = await stack.enter_async_context(open_deployment(settings))
             queue = deployment.queue
             worker = await stack.enter_async_context(open_worker(settings, deployment, channels, registry))
+            schedule = await stack.enter_async_context(open_schedule(settings, deployment, channels, registry))
         admin = await stack.enter_async_context(
             admin_listening(settings.admin_listen, registry=registry, check=queue.check, stop=stop)
         )
         log.info("admin.listening", host=admin.host, port=admin.port)
         async with asyncio.TaskGroup() as group:
             if worker is not None:
-                group.create_task(worker.run(stop))
+                group.create_task(_work(worker, schedule, stop))
             if callbacks:
                 await serve(
                     keyring=callback_keys(settings),
@@ -95,3 +99,12 @@ async def serve_until(
                     stop=stop,
                     on_listening=on_listening,
                 )
+
+
+async def _work(worker: Worker, schedule: Schedule | None, stop: asyncio.Event) -> None:
+    """Run *worker* until *stop* is set, and beside it the *schedule*: what that has not queued yet, it finds again."""
+    async with asyncio.TaskGroup() as group:
+        regular = group.create_task(schedule.run()) if schedule is not None else None
+        await worker.run(stop)
+        if regular is not None:
+            regular.cancel()

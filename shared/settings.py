@@ -27,6 +27,8 @@ _OTHERS: Final = "QUDAO_TEST_"
 _ENCODING: Final = "utf-8-sig"
 _AES_KEY: Final = re.compile(r"[A-Za-z0-9+/]{43}")
 _ADDRESS: Final = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\s:/\[\]]+)):(\d{1,5})")
+_INTERVAL: Final = re.compile(r"0|([1-9]\d{0,5})([smhd])")
+_SECONDS: Final = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _WORDING: Final = {
     "int_parsing": "must be a whole number",
     "float_parsing": "must be a number",
@@ -84,6 +86,15 @@ def _prefix(value: str) -> str:
     return value
 
 
+def _interval(value: object) -> float:
+    if isinstance(value, float):
+        return value
+    match = _INTERVAL.fullmatch(value) if isinstance(value, str) else None
+    if not match:
+        raise ValueError("must be a time such as 30m, 6h or 1d, or 0 for never")
+    return float(match[1] or 0) * _SECONDS[match[2] or "s"]
+
+
 def _api_url(value: str) -> str:
     if not re.fullmatch(r"https?://[^\s/?#@]+/*", value):
         raise ValueError("must be https://host or http://host:port, without a path")
@@ -92,6 +103,7 @@ def _api_url(value: str) -> str:
 
 AesKey = Annotated[SecretStr, AfterValidator(_aes_key)]
 Listen = Annotated[Address, NoDecode, PlainValidator(_address)]
+Interval = Annotated[float, NoDecode, PlainValidator(_interval)]
 Count = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -122,6 +134,7 @@ class Settings(BaseSettings):
     quota_in_flight: Count = 3
     quota_minute_seconds: Seconds = 60.0
     quota_hour_seconds: Seconds = 3600.0
+    reconcile_every: Interval = 0.0
     stop_grace: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 25.0
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "console", "json"] = "auto"

@@ -130,7 +130,7 @@ def describe(error: Exception) -> Failure:
         case PoisonMessage():
             return Failure(reason=f"cannot be decoded: {error.reason}")
         case _:
-            return Failure(reason=_where(error))
+            return Failure(reason=place_of(error))
 
 
 def _decide_welcome(error: Exception, failure: Failure, *, age: float) -> Verdict:
@@ -163,7 +163,7 @@ def _tier(seconds: float) -> int:
     return next((delay for delay in RETRY_DELAYS if delay >= seconds), RETRY_DELAYS[-1])
 
 
-def _where(error: Exception) -> str:
+def place_of(error: Exception) -> str:
     """Name an unforeseen error by type and place; its own text may quote personal data."""
     frame = error.__traceback__
     while frame is not None and frame.tb_next is not None:

@@ -19,7 +19,7 @@ WINDOW: Final = 7 * 86400.0
 """Age in seconds up to which relations are looked at unless told otherwise: what is older is a backfill's business."""
 
 OLDER_THAN: Final = 600.0
-"""Age in seconds from which relations are looked at unless told otherwise: younger ones may have an event on its way."""
+"""Age in seconds from which they are looked at unless told otherwise: a younger one's event may be on its way."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

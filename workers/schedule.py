@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from shared.clock import Clock
 from shared.domain.errors import QudaoError
 from shared.queue.claims import Claims
+from workers.policy import place_of
 from workers.reconcile import Reconciliation, reconcile, waiting_messages
 from workers.survey import Finding, Surveyor, Tally
 
@@ -26,7 +27,7 @@ BACKLOG: Final = 1000
 
 
 class Schedule:
-    """Reconciles every *every* seconds until cancelled. A turn that fails is logged, counted, and made up for next time."""
+    """Reconciles regularly until cancelled. A turn that fails is logged and counted; the next one makes up for it."""
 
     def __init__(
         self,
@@ -68,14 +69,11 @@ class Schedule:
             await asyncio.sleep(self._every)
 
     async def take_turn(self) -> None:
-        """Reconcile once, unless another worker does it or too much is waiting. Marking goes on whatever happens here."""
+        """Reconcile, unless another worker does it or too much is waiting. Marking goes on whatever happens here."""
         try:
             result = await self._take_turn()
-        except QudaoError as error:
-            log.error("reconcile.failed", reason=str(error))
-            result = "failed"
         except Exception as error:  # noqa: BLE001 - a fault in here is no reason to stop marking
-            log.error("reconcile.failed", error=type(error).__name__)
+            log.warning("reconcile.failed", reason=str(error) if isinstance(error, QudaoError) else place_of(error))
             result = "failed"
         self._turns.labels(result).inc()
 

@@ -15,7 +15,7 @@ from shared.domain.errors import QueueUnavailable
 
 
 class RabbitClaims:
-    """:class:`~shared.queue.claims.Claims` among those who use the same broker and *prefix*, by entering the context."""
+    """:class:`~shared.queue.claims.Claims` among the users of one broker and *prefix*; enter it to use it."""
 
     def __init__(self, url: str, *, prefix: str) -> None:
         """

@@ -57,7 +57,7 @@ def test_the_defaults_are_those_of_the_reference():
     assert settings.channels == Path("channels.toml")
     assert (settings.quota_per_minute, settings.quota_per_hour, settings.quota_in_flight) == (8000, 120_000, 3)
     assert (settings.quota_minute_seconds, settings.quota_hour_seconds) == (60, 3600)
-    assert (settings.api_timeout, settings.stop_grace) == (10, 25)
+    assert (settings.api_timeout, settings.stop_grace, settings.reconcile_every) == (10, 25, 0)
     assert (settings.log_level, settings.log_format) == ("info", "auto")
     assert settings.corp_id == settings.corp_secret.get_secret_value() == ""
 
@@ -80,6 +80,7 @@ def test_every_variable_is_read(setenv):
         QUDAO_QUOTA_IN_FLIGHT="1",
         QUDAO_QUOTA_MINUTE_SECONDS="0.5",
         QUDAO_QUOTA_HOUR_SECONDS="30",
+        QUDAO_RECONCILE_EVERY="6h",
         QUDAO_STOP_GRACE="0",
         QUDAO_LOG_LEVEL="DEBUG",
         QUDAO_LOG_FORMAT="json",
@@ -100,6 +101,23 @@ def test_every_variable_is_read(setenv):
     assert (settings.quota_per_minute, settings.quota_per_hour, settings.quota_in_flight) == (100, 1000, 1)
     assert (settings.quota_minute_seconds, settings.quota_hour_seconds, settings.stop_grace) == (0.5, 30, 0)
     assert (settings.log_level, settings.log_format) == ("debug", "json")
+    assert settings.reconcile_every == 6 * 3600
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("0", 0), ("", 0), ("45s", 45), ("30m", 1800), ("1d", 86400), (" 6h ", 21600)]
+)
+def test_an_interval_is_a_number_with_its_unit(setenv, text, seconds):
+    """How often to reconcile is told in seconds, minutes, hours or days; nothing and 0 mean never."""
+    setenv(QUDAO_RECONCILE_EVERY=text)
+    assert load_settings().reconcile_every == seconds
+
+
+@pytest.mark.parametrize("text", ["6", "6 h", "-1h", "0h", "1w", "1.5h", "h", "6H", "9999999d"])
+def test_a_wrong_interval_is_refused(setenv, text):
+    """Anything else is refused, and the message says what is meant."""
+    setenv(QUDAO_RECONCILE_EVERY=text)
+    assert problems_of() == ["QUDAO_RECONCILE_EVERY: must be a time such as 30m, 6h or 1d, or 0 for never"]
 
 
 def test_the_environment_goes_before_the_file(folder, setenv):
