@@ -3,6 +3,8 @@ Bring up a real RabbitMQ for the tests: a private node on a free port that ends 
 
 Sought in this order: ``QUDAO_TEST_AMQP_URL``; a ``rabbitmq-server`` on this machine; Debian's package, when we
 are root; Docker. If none can be had, the tests fail and say what to install.
+
+``QUDAO_TEST_RABBITMQ=4`` asks for RabbitMQ 4 whatever else is there, see ``tests/rabbitmq4.py``.
 """
 
 import os
@@ -13,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests import rabbitmq4
 from tests.rabbitmq_node import Broker, Installation, NoBrokerError, free_ports
 
 
@@ -97,13 +100,12 @@ def provide() -> None:
 
 
 def _make() -> AnyBroker:
+    if os.environ.get("QUDAO_TEST_RABBITMQ") == "4":
+        return Broker(rabbitmq4.installation())
     installation = _on_this_machine() or _from_debian()
     if installation is not None:
         return Broker(installation)
-    if (
-        shutil.which("docker")
-        and subprocess.run(["docker", "info"], capture_output=True, check=False).returncode == 0
-    ):
+    if shutil.which("docker") and subprocess.run(["docker", "info"], capture_output=True, check=False).returncode == 0:
         return DockerBroker()
     raise NoBrokerError(
         "The tests need a RabbitMQ. Install one (Debian, Ubuntu: apt-get install rabbitmq-server), or start "

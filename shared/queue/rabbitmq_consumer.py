@@ -1,8 +1,9 @@
 """Consuming a lane on RabbitMQ, and trying messages that are suspected of killing their workers once more, alone."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import Final
 
 import structlog
@@ -130,19 +131,21 @@ class RabbitConsumer:
                 suspect = await self._suspects.take()
             except QueueUnavailable:
                 continue  # the lane's own subscription says so too
-            if suspect.deliveries_before == 0:
+            if not suspect.fresh_copy:
+                await _insist(suspect.release)
+            elif suspect.redelivered:
+                log.error("suspect.parked", event_id=suspect.message.event_id, lane=suspect.lane)
+                await _insist(partial(suspect.park, suspect.message, KILLED_ITS_WORKER))
+            else:
                 log.warning("suspect.tried", event_id=suspect.message.event_id, lane=suspect.lane)
                 self._inbox.put(suspect)
-            else:
-                log.error("suspect.parked", event_id=suspect.message.event_id, lane=suspect.lane)
-                await _park(suspect)
 
     async def _deliver(self, raw: DeliveredMessage) -> None:
         self._inbox.put(self._delivery(raw, self._lane, self._subscription))
 
     async def _deliver_suspect(self, raw: DeliveredMessage) -> None:
         headers = headers_in(raw)
-        lane = self._topology.lane_of(died_in(headers)) or lane_in(headers) or Lane.BULK
+        lane = lane_in(headers) or self._topology.lane_of(died_in(headers)) or Lane.BULK
         self._suspects.put(self._delivery(raw, lane, self._suspicion))
 
     def _delivery(self, raw: DeliveredMessage, lane: Lane, subscription: Subscription) -> RabbitDelivery:
@@ -167,11 +170,11 @@ async def consuming(consumer: RabbitConsumer, turn: asyncio.Lock) -> AsyncIterat
             await consumer.close()
 
 
-async def _park(suspect: RabbitDelivery) -> None:
+async def _insist(settle: Callable[[], Awaitable[None]]) -> None:
     failures = 0
     while True:
         try:
-            return await suspect.park(suspect.message, KILLED_ITS_WORKER)
+            return await settle()
         except QueueUnavailable:
             await asyncio.sleep(pause(failures))
             failures += 1

@@ -13,7 +13,7 @@ from shared.domain.events import Lane
 from shared.queue.message import Failure, Message
 from shared.queue.port import DELIVERY_LIMIT, RETRY_DELAYS
 from shared.queue.rabbitmq_outbox import Outbox
-from shared.queue.rabbitmq_wire import deliveries_before, headers_in
+from shared.queue.rabbitmq_wire import deliveries_before, headers_in, lane_in
 
 log = structlog.get_logger()
 
@@ -68,9 +68,14 @@ class RabbitDelivery:
         return self._raw.channel.is_closed
 
     @property
-    def deliveries_before(self) -> int:
-        """How often it was delivered from its queue and not settled."""
-        return deliveries_before(headers_in(self._raw))
+    def fresh_copy(self) -> bool:
+        """Whether one of us put it into the queue of suspects, rather than the broker that counted its deliveries."""
+        return lane_in(headers_in(self._raw)) is not None
+
+    @property
+    def redelivered(self) -> bool:
+        """Whether this queue delivered it before. Says nothing before a fresh copy: 4.0 keeps the count."""
+        return bool(self._raw.redelivered)
 
     async def ack(self) -> None:
         """Settle it as done."""
@@ -107,7 +112,7 @@ class RabbitDelivery:
             if self._suspects is not None:
                 await self._outbox.to_queue(self._message, self._suspects, self._lane)
                 await self._acknowledge()
-            elif self.deliveries_before >= DELIVERY_LIMIT // 2:
+            elif deliveries_before(headers_in(self._raw)) >= DELIVERY_LIMIT // 2:
                 await self._outbox.to_lanes(self._message, [self._lane])
                 await self._acknowledge()
             else:
