@@ -103,7 +103,7 @@ class Holds:
     def succeeded(self, endpoint: str, staff: str, started: float, now: float) -> list[Change]:
         """Note that a call which began at *started* succeeded: a person has put right what kept a breaker open."""
         changes = []
-        for who in {"", staff.casefold()}:
+        for who in dict.fromkeys(("", staff.casefold())):
             held = self._held.get((HoldKind.BREAKER, endpoint, who))
             if held is not None and not held.change.closed and started > held.since:
                 change = replace(held.change, version=held.change.version + 1, closed=True, seconds=0.0)

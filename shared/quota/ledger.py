@@ -30,8 +30,8 @@ CREATE TABLE quota_ended (
     PRIMARY KEY (endpoint, span, ended_by)
 ) WITHOUT ROWID;
 CREATE TABLE quota_waiting (
-    endpoint TEXT NOT NULL, worker TEXT NOT NULL, lane TEXT NOT NULL, waiting INTEGER NOT NULL, since REAL NOT NULL,
-    PRIMARY KEY (endpoint, worker, lane)
+    endpoint TEXT NOT NULL, worker TEXT NOT NULL, fast INTEGER NOT NULL, rank REAL NOT NULL,
+    PRIMARY KEY (endpoint, worker, fast)
 ) WITHOUT ROWID;
 CREATE TABLE quota_clock (
     one INTEGER PRIMARY KEY CHECK (one = 1), boot TEXT NOT NULL, now REAL NOT NULL, wall REAL NOT NULL
@@ -69,7 +69,8 @@ class Request:
         worker: Which process.
         held: Rows of its calls that run. Its other rows have ended: naming what runs can be repeated, and leaks none.
         wanted: Lanes of those next in its line.
-        waiting: For each lane how many wait, and since when the first does.
+        urgent: The same if none but the fast lane may go.
+        oldest: Since when the first of each lane waits.
     """
 
     worker: str
@@ -77,7 +78,13 @@ class Request:
     limits: Limits
     held: Collection[int] = ()
     wanted: Sequence[Lane] = ()
-    waiting: Mapping[Lane, tuple[int, float]] = field(default_factory=dict)
+    urgent: Sequence[Lane] = ()
+    oldest: Mapping[Lane, float] = field(default_factory=dict)
+
+    def ranks(self) -> dict[bool, float]:
+        """Return where the first in line stands among those of all processes: of all lanes, and of fast alone."""
+        firsts = {False: self.wanted[:1], True: self.urgent[:1]}
+        return {fast: self.oldest[lane] + HEAD_START[lane] for fast, lanes in firsts.items() for lane in lanes}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,36 +162,59 @@ def bury(
 
 
 def grant(connection: Connection, request: Request, now: float) -> Answer:
-    """Reserve as many of the wanted calls as limits and the other processes' waiters leave room for."""
+    """Reserve as many of the wanted calls as the limits, and those before us in other processes, leave room for."""
     usage = count(connection, request.endpoint, request.limits, now)
     _note_waiting(connection, request)
-    minute, hour, running = usage.minute, usage.hour, usage.in_flight
+    room = _Room(request.limits, usage)
+    only_fast = not room.open_to(Lane.LIVE)
     others = _others_waiting(connection, request, now)
-    rivals = [
-        (waiting, key)
-        for lane, waiting, key in others
-        if minute < request.limits.minute_for(lane) and hour < request.limits.hour_for(lane)
-    ]
+    rank = request.ranks().get(only_fast, 0.0)
+    ahead = sum(1 for fast, other in others if fast == only_fast and other < (rank, request.worker))
     granted: list[tuple[Lane, int]] = []
-    room_at: float | None = None
-    for lane in request.wanted:
-        ahead = sum(waiting for waiting, key in rivals if key < request.waiting[lane][1] + HEAD_START[lane])
-        if running + ahead >= request.limits.in_flight:
+    closed: Lane | None = None
+    for lane in request.urgent if only_fast else request.wanted:
+        if room.in_flight <= ahead:
             break
-        minute_over = minute + ahead + 1 - request.limits.minute_for(lane)
-        hour_over = hour + ahead + 1 - request.limits.hour_for(lane)
-        if minute_over > 0 or hour_over > 0:
-            room_at = _room_at(connection, request, now, minute_over=minute_over, hour_over=hour_over)
-            break
+        if not room.open_to(lane, ahead):
+            closed = lane
+            continue
         connection.execute(
             "INSERT INTO quota_running (endpoint, worker) VALUES (?, ?)", (request.endpoint, request.worker)
         )
         granted.append((lane, connection.last_insert_rowid()))
-        minute, hour, running = minute + 1, hour + 1, running + 1
+        room.take()
+    if only_fast and not granted and request.wanted:
+        closed = Lane.FAST if request.urgent else request.wanted[0]
+    room_at = None if closed is None else _room_at(connection, request, now, room.over(closed))
     mine = connection.execute(
         "SELECT count(*) FROM quota_running WHERE endpoint = ? AND worker = ?", (request.endpoint, request.worker)
     ).get
-    return Answer(granted=granted, room_at=room_at, shared=bool(others) or running > mine)
+    return Answer(granted=granted, room_at=room_at, shared=bool(others) or room.running > mine)
+
+
+class _Room:
+    """What is left of one API's limits while grants are made."""
+
+    def __init__(self, limits: Limits, usage: Usage) -> None:
+        self._limits = limits
+        self._minute = usage.minute
+        self._hour = usage.hour
+        self.running = usage.in_flight
+
+    @property
+    def in_flight(self) -> int:
+        return self._limits.in_flight - self.running
+
+    def over(self, lane: Lane, ahead: int = 0) -> tuple[int, int]:
+        """Return by how many one more call of *lane* would overrun the minute and the hour."""
+        one = 1 + ahead
+        return self._minute + one - self._limits.minute_for(lane), self._hour + one - self._limits.hour_for(lane)
+
+    def open_to(self, lane: Lane, ahead: int = 0) -> bool:
+        return max(self.over(lane, ahead)) <= 0
+
+    def take(self) -> None:
+        self._minute, self._hour, self.running = self._minute + 1, self._hour + 1, self.running + 1
 
 
 def show_up(connection: Connection, process: Process, now: float, wall: float) -> None:
@@ -249,42 +279,39 @@ def _spans(limits: Limits) -> tuple[tuple[str, float, int], ...]:
 
 
 def _note_waiting(connection: Connection, request: Request) -> None:
-    """Tell the other processes who waits here, if that is news."""
+    """Tell the other processes who is first here, if that is news."""
     key = (request.endpoint, request.worker)
-    known = {
-        lane: (waiting, since)
-        for lane, waiting, since in connection.execute(
-            "SELECT lane, waiting, since FROM quota_waiting WHERE endpoint = ? AND worker = ?", key
-        )
-    }
-    if known == request.waiting:
+    rows: list[Any] = connection.execute(
+        "SELECT fast, rank FROM quota_waiting WHERE endpoint = ? AND worker = ?", key
+    ).fetchall()
+    ranks = request.ranks()
+    if {bool(fast): rank for fast, rank in rows} == ranks:
         return
     connection.execute("DELETE FROM quota_waiting WHERE endpoint = ? AND worker = ?", key)
-    for lane, (waiting, since) in request.waiting.items():
-        connection.execute("INSERT INTO quota_waiting VALUES (?, ?, ?, ?, ?)", (*key, lane, waiting, since))
+    for fast, rank in ranks.items():
+        connection.execute("INSERT INTO quota_waiting VALUES (?, ?, ?, ?)", (*key, fast, rank))
 
 
-def _others_waiting(connection: Connection, request: Request, now: float) -> list[tuple[Lane, int, float]]:
-    """Return who waits in other processes that are up and asking."""
-    rows = connection.execute(
-        "SELECT lane, waiting, since FROM quota_waiting JOIN quota_worker USING (worker)"
+def _others_waiting(connection: Connection, request: Request, now: float) -> list[tuple[bool, tuple[float, str]]]:
+    """Return who is first in other processes that are up and asking: of all lanes, or of fast alone."""
+    rows: list[Any] = connection.execute(
+        "SELECT fast, rank, worker FROM quota_waiting JOIN quota_worker USING (worker)"
         " WHERE endpoint = ? AND worker <> ? AND seen > ?",
         (request.endpoint, request.worker, now - ASKING),
-    )
-    return [(Lane(lane), waiting, since + HEAD_START[Lane(lane)]) for lane, waiting, since in rows]
+    ).fetchall()
+    return [(bool(fast), (rank, worker)) for fast, rank, worker in rows]
 
 
-def _room_at(connection: Connection, request: Request, now: float, *, minute_over: int, hour_over: int) -> float | None:
+def _room_at(connection: Connection, request: Request, now: float, over: tuple[int, int]) -> float | None:
     """Return when so many calls have left their windows; None when running calls must end before."""
     at = now
-    spans = _spans(request.limits)
-    for (span, seconds, _), over in zip(spans, (minute_over, hour_over), strict=True):
-        rows = connection.execute(
+    for (span, seconds, _), calls_over in zip(_spans(request.limits), over, strict=True):
+        rows: list[Any] = connection.execute(
             "SELECT ended_by, calls FROM quota_ended WHERE endpoint = ? AND span = ? AND ended_by > ?"
             " ORDER BY ended_by",
             (request.endpoint, span, now - seconds),
-        )
-        left = over
+        ).fetchall()
+        left = calls_over
         for ended_by, calls in rows:
             if left <= 0:
                 break

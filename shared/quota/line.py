@@ -40,14 +40,14 @@ class Line(Generic[T]):
         """Return how many wait in *lanes*."""
         return sum(len(self._waiting[lane]) for lane in lanes)
 
-    def first(self, count: int) -> list[Lane]:
-        """Return the lanes of the next *count* in line if nothing else joins, without taking anyone out."""
+    def first(self, count: int, among: Collection[Lane] = tuple(Lane)) -> list[Lane]:
+        """Return the lanes of the next *count* of *among* if nothing else joins, without taking anyone out."""
         passed = dict(self._passed)
         left = {lane: len(waiting) for lane, waiting in self._waiting.items()}
         order: list[Lane] = []
-        while len(order) < count and (lane := self._choose([a for a in Lane if left[a]])) is not None:
+        while len(order) < count and (lane := self._choose([a for a in Lane if left[a] and a in among])) is not None:
+            self._count(lane, [a for a in Lane if left[a]])
             left[lane] -= 1
-            self._count(lane, [a for a in Lane if left[a] or a is lane])
             order.append(lane)
         self._passed = passed
         return order
@@ -62,9 +62,9 @@ class Line(Generic[T]):
         del self._waiting[lane][who]
         return who
 
-    def oldest(self, since: Callable[[T], float]) -> dict[Lane, tuple[int, float]]:
-        """Return for each lane how many wait and *since* when the first does."""
-        return {lane: (len(waiting), since(next(iter(waiting)))) for lane, waiting in self._waiting.items() if waiting}
+    def oldest(self, since: Callable[[T], float]) -> dict[Lane, float]:
+        """Return *since* when the first of each lane waits."""
+        return {lane: since(next(iter(waiting))) for lane, waiting in self._waiting.items() if waiting}
 
     def drain(self) -> list[T]:
         """Take everyone out, most urgent first."""

@@ -136,7 +136,8 @@ class SqliteQuota:
             limits=self._limits,
             held=frozenset(held),
             wanted=turns.first(self._limits.in_flight),
-            waiting=turns.oldest(),
+            urgent=turns.first(self._limits.in_flight, [Lane.FAST]),
+            oldest=turns.oldest(),
         )
 
         def work(connection: Connection) -> tuple[Answer, float]:

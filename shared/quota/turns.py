@@ -55,12 +55,12 @@ class Turns(Generic[G]):
         """Return how many wait in *lanes*."""
         return self._line.count(lanes)
 
-    def first(self, count: int) -> list[Lane]:
-        """Return the lanes of the next *count* in line."""
-        return self._line.first(count)
+    def first(self, count: int, among: Collection[Lane] = tuple(Lane)) -> list[Lane]:
+        """Return the lanes of the next *count* in line, of the lanes *among*."""
+        return self._line.first(count, among)
 
-    def oldest(self) -> dict[Lane, tuple[int, float]]:
-        """Return for each lane how many wait and since when the first does."""
+    def oldest(self) -> dict[Lane, float]:
+        """Return since when the first of each lane waits."""
         return self._line.oldest(lambda turn: turn.since)
 
     def give(self, grant: G, among: Collection[Lane]) -> bool:

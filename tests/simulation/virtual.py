@@ -3,6 +3,7 @@
 import asyncio
 import selectors
 from collections.abc import Coroutine
+from itertools import count
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -12,6 +13,17 @@ class StuckError(Exception):
     """Everybody waits and no timer is left: nothing would ever happen again."""
 
 
+class NumberedTask(asyncio.Task[Any]):
+    """A task that sets order by its number, not by where it lies in memory: a task group cancels its set of tasks."""
+
+    def __init__(self, coroutine: Coroutine[Any, Any, Any], *, number: int, **options: Any) -> None:
+        self._number = number
+        super().__init__(coroutine, **options)
+
+    def __hash__(self) -> int:
+        return self._number
+
+
 class VirtualLoop(asyncio.SelectorEventLoop):
     """Runs tasks in the order the selector loop does, so the same program takes the same course every time."""
 
@@ -19,6 +31,10 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self._now = 0.0
         super().__init__(_JumpingSelector(self))
         self._clock_resolution = 1e-9
+        numbers = count()
+        self.set_task_factory(
+            lambda loop, coroutine, **options: NumberedTask(coroutine, number=next(numbers), loop=loop, **options)
+        )
 
     def time(self) -> float:
         return self._now

@@ -1,0 +1,214 @@
+"""A worker of the simulation: the real valve and policy over the real acquirer or the real ledger, on virtual time."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from random import Random
+
+from shared.domain.errors import QudaoError, QueueUnavailable
+from shared.domain.events import Lane
+from shared.queue.memory import MemoryQueue
+from shared.queue.message import decode
+from shared.queue.port import Delivery
+from shared.quota.acquirer import Acquirer
+from shared.quota.holds import Change
+from shared.quota.notices import Listener, MemoryNotices
+from shared.quota.port import Counters, Grant, HoldKind, Limits, Snapshot
+from shared.quota.sqlite import SqliteQuota
+from shared.quota.valve import Valve
+from tests.simulation.broker import BrokerModel, Link
+from tests.simulation.files import File, Neighbours, OpenFile
+from tests.simulation.virtual import VirtualClock
+from tests.simulation.wecom import FakeWeCom
+from workers.policy import Park, Retry, Settle, decide
+
+GET = "externalcontact/get"
+REMARK = "externalcontact/remark"
+WELCOME = "externalcontact/send_welcome_msg"
+
+CALLS = {Lane.FAST: (GET, WELCOME), Lane.LIVE: (GET, REMARK), Lane.BULK: (GET, REMARK)}
+SLOTS = {Lane.FAST: 8, Lane.LIVE: 8, Lane.BULK: 4}
+
+
+class World:
+    """What all workers share."""
+
+    def __init__(self, limits: Limits, random: Random, *, embedded: bool) -> None:
+        self.limits = limits
+        self.random = random
+        self.embedded = embedded
+        self.clock = VirtualClock(asyncio.get_running_loop())
+        self.queue = MemoryQueue(self.clock)
+        self.queue._store.consumers = Ordered()  # type: ignore[assignment] - woken in the same order every time
+        self.broker = BrokerModel(limits, random)
+        self.file = File(random)
+        self.notices = MemoryNotices()
+        self.wecom = FakeWeCom(limits, random)
+        self.brakes: list[tuple[float, str]] = []
+        self.sent: list[tuple[float, str, Lane]] = []
+        self.waits: list[tuple[float, float, Lane]] = []
+        self.ended: dict[tuple[str, Lane], list[str]] = {}
+
+
+class Ordered(dict[object, None]):
+    """A set in order of arrival."""
+
+    def add(self, item: object) -> None:
+        self[item] = None
+
+    def discard(self, item: object) -> None:
+        self.pop(item, None)
+
+
+class Worker:
+    """One process, from its start until it is killed or stops."""
+
+    def __init__(self, world: World, number: int) -> None:
+        self._world = world
+        self._number = number
+        self.clock = VirtualClock(asyncio.get_running_loop())
+        self.link = Link(world.broker)
+        self.opened = OpenFile(world.file)
+        self.task: asyncio.Task[None] | None = None
+
+    def kill(self) -> None:
+        """End it as kill -9 does: nothing is given back but by the broker and by those who find it gone."""
+        self.opened.dead = True
+        self._world.file.alive.discard(self._number)
+        self.link.cut(for_ever=True)
+        self.go_on()
+        if self.task is not None:
+            self.task.cancel()
+
+    def stop(self) -> None:
+        """Stop it as SIGSTOP does."""
+        self.link.frozen = self.opened.frozen = asyncio.Event()
+
+    def go_on(self) -> None:
+        frozen, self.link.frozen, self.opened.frozen = self.link.frozen, None, None
+        if frozen is not None:
+            frozen.set()
+
+    async def run(self) -> None:
+        """Serve all lanes."""
+        world = self._world
+        async with self._counters() as counters, asyncio.TaskGroup() as group:
+            notices = WorkerNotices(world, self.link)
+            self._valve = Valve(counters, notices, world.limits, self.clock)
+            for lane in Lane:
+                group.create_task(self._serve(lane))
+
+    @asynccontextmanager
+    async def _counters(self) -> AsyncIterator[Counters]:
+        world = self._world
+        if world.embedded:
+            async with SqliteQuota(
+                self.opened,  # type: ignore[arg-type] - stands for the Database
+                world.limits,
+                self.clock,
+                monotonic=asyncio.get_running_loop().time,
+                neighbours=Neighbours(world.file, self._number),
+            ) as quota:
+                yield quota
+            return
+        async with asyncio.TaskGroup() as tasks:
+            yield ModelQuota(self.link, world.limits, tasks, world.random)
+
+    async def _serve(self, lane: Lane) -> None:
+        slots = asyncio.Semaphore(SLOTS[lane])
+        async with self._world.queue.consume(lane, SLOTS[lane]) as consumer, asyncio.TaskGroup() as group:
+            while True:
+                await slots.acquire()
+                await self._valve.wait_open(CALLS[lane])
+                delivery = await consumer.take()
+                await self._thaw()
+                group.create_task(self._deliver(delivery, lane)).add_done_callback(lambda _: slots.release())
+
+    async def _deliver(self, delivery: Delivery, lane: Lane) -> None:
+        work = decode(delivery.message.body)
+        verdict: Settle | Retry | Park = Settle(reason="done")
+        try:
+            for endpoint in CALLS[lane]:
+                await self._call(endpoint, lane, work.staff)
+        except QudaoError as error:
+            attempts, now = delivery.message.attempts, self.clock.time()
+            verdict = decide(error, lane=lane, work=work, attempts=attempts, now=now)
+        await self._thaw()
+        await self._settle(delivery, lane, verdict)
+
+    async def _call(self, endpoint: str, lane: Lane, staff: str) -> None:
+        loop, world = asyncio.get_running_loop(), self._world
+        asked = loop.time()
+        async with self._valve.permit(endpoint, lane, staff):
+            world.waits.append((asked, loop.time(), lane))
+            world.sent.append((loop.time(), endpoint, lane))
+            await world.wecom.call(endpoint, lane)
+        await self._thaw()
+
+    async def _settle(self, delivery: Delivery, lane: Lane, verdict: Settle | Retry | Park) -> None:
+        message = delivery.message
+        match verdict:
+            case Settle():
+                await delivery.ack()
+                self._world.ended.setdefault((message.event_id, lane), []).append(verdict.reason)
+            case Retry():
+                after = message.after(verdict.failure, counted=verdict.counted)
+                await delivery.retry(after, verdict.delay)
+            case Park():
+                await delivery.park(message.after(verdict.failure, counted=True), verdict.failure)
+                self._world.ended.setdefault((message.event_id, lane), []).append("parked")
+
+    async def _thaw(self) -> None:
+        if self.link.frozen is not None:
+            await self.link.frozen.wait()
+
+
+class ModelQuota:
+    """What ``RabbitQuota`` is, over the model of the broker."""
+
+    def __init__(self, link: Link, limits: Limits, tasks: asyncio.TaskGroup, random: Random) -> None:
+        self._link = link
+        self._limits = limits
+        self._tasks = tasks
+        self._random = random
+        self._apis: dict[str, Acquirer] = {}
+
+    async def acquire(self, endpoint: str, lane: Lane) -> Grant:
+        if not self._link.open:
+            raise QueueUnavailable("the broker is away")
+        api = self._apis.get(endpoint)
+        if api is None:
+            api = self._apis[endpoint] = Acquirer(self._link, endpoint, self._limits, self._tasks, self._random)
+            self._tasks.create_task(api.serve())
+        return await api.acquire(lane)
+
+    async def snapshot(self) -> Snapshot:
+        return Snapshot(usage=[], workers=[])
+
+
+class WorkerNotices:
+    """The notices as one worker has them: not while its link is cut. Notes when a brake was told."""
+
+    def __init__(self, world: World, link: Link) -> None:
+        self._world = world
+        self._link = link
+
+    def listen(self, listener: Listener) -> None:
+        self._world.notices.listen(listener)
+
+    async def refresh(self) -> None:
+        return
+
+    async def tell(self, changes: Sequence[Change]) -> None:
+        self._require_link()
+        await self._world.notices.tell(changes)
+        now = asyncio.get_running_loop().time()
+        self._world.brakes += [(now, one.endpoint) for one in changes if one.kind is HoldKind.BRAKE]
+
+    async def claim(self, name: str, seconds: float) -> bool:
+        self._require_link()
+        return await self._world.notices.claim(name, seconds)
+
+    def _require_link(self) -> None:
+        if not self._world.embedded and not self._link.open:
+            raise QueueUnavailable("the broker is away")
