@@ -6,6 +6,7 @@ from cli import parked
 from cli.backfill import backfill
 from cli.demo import demo
 from cli.reconcile import reconcile_command
+from cli.report import report
 from cli.services import ingress, run, worker
 from cli.simulate import simulate
 from cli.status import status
@@ -21,6 +22,7 @@ for command in (demo, run, ingress, worker, simulate, status):
     app.command()(command)
 app.command()(backfill)
 app.command("reconcile")(reconcile_command)
+app.command()(report)
 app.add_typer(parked.app, name="parked")
 
 

@@ -1,0 +1,173 @@
+"""`qudao report`: where customers came from, asked of WeCom itself."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Annotated, Final, Self
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+
+from cli.compose import CLOCK, open_api, open_deployment, read_channels
+from cli.failures import FAILED, fail, run_async
+from cli.output import print_json
+from cli.report_data import document
+from cli.report_files import Files
+from cli.report_table import print_report
+from shared.domain.census import Census
+from shared.domain.errors import ConfigurationError
+from shared.domain.events import Lane
+from shared.domain.reports import Dimension, Period
+from shared.domain.templates import CHINA
+from shared.logs import configure_logging
+from shared.settings import Need, load_settings
+from workers.backfill import choose_channels
+from workers.relations import Walk
+from workers.report import count_customers
+
+_LAST_DAYS: Final = 30
+_WECOM_BEGAN: Final = date(2016, 1, 1)
+_DAYS: Final = re.compile(r"(\d{1,5})d")
+
+By = Annotated[list[Dimension] | None, typer.Option(help="Group by this; repeat it to group by several at once.")]
+Since = Annotated[str | None, typer.Option(help="First day: 2026-11-01, or 7d for the last 7 days. [default: 30d]")]
+Until = Annotated[str | None, typer.Option(help="Last day: 2026-11-30. [default: today]")]
+Channel = Annotated[list[str] | None, typer.Option(help="Only customers of this channel (its key); may be repeated.")]
+Staff = Annotated[list[str] | None, typer.Option(help="Only customers of this member (userid); may be repeated.")]
+Csv = Annotated[Path | None, typer.Option("--csv", help="Write the table to this CSV file.")]
+Png = Annotated[Path | None, typer.Option("--png", help="Write a chart for a slide to this PNG file.")]
+Html = Annotated[Path | None, typer.Option("--html", help="Write a page with charts and tables to this file.")]
+Title = Annotated[str, typer.Option(help="Title of the chart and the page.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+
+
+def report(
+    by: By = None,
+    since: Since = None,
+    until: Until = None,
+    channel: Channel = None,
+    staff: Staff = None,
+    csv: Csv = None,
+    png: Png = None,
+    html: Html = None,
+    title: Title = "Customers by channel",
+    as_json: Json = False,
+) -> None:
+    """Tell where customers came from, by channel, day and member. Days are days in China."""
+    asked = _Asked(
+        by=tuple(dict.fromkeys(by or ())),
+        since=since,
+        until=until,
+        channels=channel or (),
+        staff=staff or (),
+        files=Files(csv=csv, png=png, html=html, title=title),
+    )
+    run_async(lambda: _report(asked, as_json=as_json))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    """What the options say."""
+
+    by: Sequence[Dimension]
+    since: str | None
+    until: str | None
+    channels: Sequence[str]
+    staff: Sequence[str]
+    files: Files
+
+
+async def _report(asked: _Asked, *, as_json: bool) -> int:
+    settings = load_settings(Need.API)
+    period = period_of(asked.since, asked.until, today=datetime.fromtimestamp(CLOCK.time(), CHINA).date())
+    channels = read_channels(settings.channels)
+    asked.files.check()
+    census = Census(channels, period, choose_channels(channels, asked.channels) or ())
+    configure_logging("warning", settings.log_format)
+    async with open_deployment(settings) as deployment, open_api(settings, deployment, Lane.BULK) as wecom:
+        with _Watch(census) as watch:
+            walk = await count_customers(wecom, census, asked.staff, on_walk=watch.on_walk, notify=watch.notify)
+    found = census.report()
+    asked.files.write(found, asked.by)
+    if as_json:
+        print_json(document(found, asked.by, relations_read=census.read, members=walk.members, unread=walk.unread))
+    else:
+        print_report(found, asked.by, Console())
+    if walk.unread:
+        fail(FAILED, *(f"{staff}: not counted, {reason}" for staff, reason in walk.unread.items()))
+    return 0
+
+
+def period_of(since: str | None, until: str | None, *, today: date) -> Period:
+    """
+    Return the days that two options name; the last 30 when neither does. A day in the future counts as *today*.
+
+    Raises:
+        ConfigurationError: One cannot be read, or there is no day between them; all problems.
+    """
+    problems: list[str] = []
+    last = min(_day(until, "--until", today, problems), today) if until else today
+    first = _day(since or f"{_LAST_DAYS}d", "--since", last, problems)
+    if not problems and first > last:
+        problems.append(f"--since {first}: comes after the last day, {last}")
+    if problems:
+        raise ConfigurationError(problems)
+    return Period(since=max(first, _WECOM_BEGAN), until=last)
+
+
+def _day(text: str, option: str, last: date, problems: list[str]) -> date:
+    """Return the day that *text* names: a date, or how many days there are up to *last*, that one included."""
+    count = _DAYS.fullmatch(text.strip())
+    try:
+        if count and option == "--since" and int(count[1]):
+            return last - timedelta(days=int(count[1]) - 1)
+        return date.fromisoformat(text.strip())
+    except (ValueError, OverflowError):
+        example = "2026-11-01, or 7d for the last 7 days" if option == "--since" else "2026-11-30"
+        problems.append(f"{option}: write a date such as {example}")
+        return last
+
+
+class _Watch:
+    """A progress bar on stderr, when that is a terminal."""
+
+    def __init__(self, census: Census) -> None:
+        self._census = census
+        self._console = Console(stderr=True)
+        self._progress = Progress(
+            SpinnerColumn(),
+            BarColumn(),
+            TextColumn("{task.description}"),
+            console=self._console,
+            transient=True,
+            disable=not self._console.is_terminal,
+        )
+        self._task = self._progress.add_task("asking for the members", total=None)
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Take the bar away; where something went wrong, say that what was read so far is not shown."""
+        self._progress.stop()
+        if kind is not None and self._census.read:
+            self.notify(
+                f"stopped after {self._census.read:,} relations; a part would be misleading, so nothing is shown"
+            )
+
+    def notify(self, text: str) -> None:
+        """Print a line above the bar."""
+        self._console.print(f"qudao: {escape(text)}", highlight=False, soft_wrap=True)
+
+    def on_walk(self, walk: Walk) -> None:
+        """Show how far *walk* is. WeCom never says how many relations there are, so the members are the measure."""
+        text = f"{walk.members_read:,} of {walk.members:,} members, {self._census.read:,} relations"
+        self._progress.update(self._task, total=walk.members, completed=walk.members_read, description=text)

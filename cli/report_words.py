@@ -1,0 +1,55 @@
+"""How a report is worded, whatever it is shown in."""
+
+from shared.domain.charts import Step
+from shared.domain.reports import Count, Dimension, Period, Report, Row, Slip
+
+EXPLANATION = (
+    "customers: each counted once, where they came first. relations: one for each member who has the customer. "
+    "marked: remark and description are as the channel wants them."
+)
+
+
+def heading(period: Period) -> str:
+    """Return which days a report is about."""
+    return f"{period.since} to {period.until}, days in China"
+
+
+def cell_of(row: Row, dimension: Dimension) -> str:
+    """Return what stands in *row* under *dimension*."""
+    match dimension:
+        case Dimension.CHANNEL:
+            return row.source.label if row.source else ""
+        case Dimension.DAY:
+            return row.day.isoformat() if row.day else ""
+        case Dimension.STAFF:
+            return row.staff or ""
+
+
+def marked_share(count: Count) -> str:
+    """Return the share of relations that are marked, of those to be marked; a dash where none is."""
+    # Rounded down: 100 % is said of all alone.
+    return f"{100 * count.marked // count.to_mark} %" if count.to_mark else "-"
+
+
+def span(period: Period, step: Step) -> str:
+    """Return a short name for a bar of a chart."""
+    match step:
+        case Step.DAY:
+            return f"{period.since:%m-%d %a}"
+        case Step.WEEK:
+            return f"{period.since:%m-%d}…{period.until:%m-%d}"
+        case Step.MONTH:
+            return f"{period.since:%Y-%m}"
+        case Step.YEAR:
+            return f"{period.since:%Y}"
+
+
+def slip_text(slip: Slip) -> str:
+    """Return a line about a state that looks misspelt."""
+    return f"{slip.label}: {slip.relations:,} relations, but no channel has this state; {slip.hint}"
+
+
+def nobody(report: Report) -> str:
+    """Return what to say when nobody was counted."""
+    text = f"No customers came in this period ({heading(report.period)})"
+    return f"{text}; {report.outside:,} relations are of other days" if report.outside else text
