@@ -15,6 +15,7 @@ from shared.domain.errors import (
     PoisonMessage,
     QueueUnavailable,
     RateLimited,
+    StaffBlocked,
     TooEarly,
     TransientError,
     WeComError,
@@ -45,6 +46,12 @@ STALE_SECONDS: Final = 300.0
 """
 Age from which a live message makes room. After an outage the live lane is full of old customers; they move to bulk at
 the cost of two queue operations each, and no API call, so that whoever scans now is marked now.
+"""
+
+HELD_SECONDS: Final = 10
+"""
+Longest delay of work that was in hand when its API was held back. It then waits in its lane, where nothing is taken as
+long as the API is held back, and goes on as soon as it is not.
 """
 
 WELCOME_SECONDS: Final = 20.0
@@ -100,15 +107,13 @@ def decide(error: Exception, *, lane: Lane, work: Work | None, attempts: int, no
         return _decide_welcome(error, failure, age=now - work.created_at)
     match error:
         case CallAborted():
-            return Retry(delay=_tier(error.retry_after), counted=False, failure=failure)
-        case RateLimited():
-            return Retry(delay=_tier(error.retry_after), counted=False, failure=failure)
+            return Retry(delay=_tier(min(error.retry_after, HELD_SECONDS)), counted=False, failure=failure)
+        case StaffBlocked():
+            return Retry(delay=60, counted=False, failure=failure)
+        case RateLimited() | ConfigurationNeeded() | QueueUnavailable():
+            return Retry(delay=HELD_SECONDS, counted=False, failure=failure)
         case Congested():
             return Retry(delay=3, counted=False, failure=failure)
-        case ConfigurationNeeded():
-            return Retry(delay=60, counted=False, failure=failure)
-        case QueueUnavailable():
-            return Retry(delay=10, counted=False, failure=failure)
         case TooEarly():
             return _decide_early(work, failure, attempts=attempts, age=now - work.created_at)
         case PermanentError():
@@ -159,8 +164,8 @@ def _climb(ladder: tuple[int, ...], attempts: int, failure: Failure) -> Verdict:
 
 
 def _tier(seconds: float) -> int:
-    """Return the shortest delay of the queue that is not under *seconds*, or the longest there is."""
-    return next((delay for delay in RETRY_DELAYS if delay >= seconds), RETRY_DELAYS[-1])
+    """Return the shortest delay of the queue that is not under *seconds*."""
+    return next(delay for delay in RETRY_DELAYS if delay >= seconds)
 
 
 def place_of(error: Exception) -> str:

@@ -101,11 +101,24 @@ class Holds:
         return None
 
     def succeeded(self, endpoint: str, staff: str, started: float, now: float) -> list[Change]:
-        """Note that a call which began at *started* succeeded: a person has put right what kept a breaker open."""
+        """
+        Note that a call which began at *started* succeeded.
+
+        A person has put right what kept a breaker open; and a brake is really over, so that another 45009 is not the
+        same block still, but a new one.
+        """
         changes = []
-        for who in dict.fromkeys(("", staff.casefold())):
-            held = self._held.get((HoldKind.BREAKER, endpoint, who))
-            if held is not None and not held.change.closed and started > held.since:
+        for key in dict.fromkeys(
+            (
+                (HoldKind.BREAKER, endpoint, ""),
+                (HoldKind.BREAKER, endpoint, staff.casefold()),
+                (HoldKind.BRAKE, endpoint, ""),
+            )
+        ):
+            held = self._held.get(key)
+            if held is None or held.change.closed:
+                continue
+            if started > (held.until if held.change.kind is HoldKind.BRAKE else held.since):
                 change = replace(held.change, version=held.change.version + 1, closed=True, seconds=0.0)
                 changes.append(self._set(change, now))
         return changes
@@ -139,14 +152,14 @@ class Holds:
 
     def _brake(self, error: RateLimited, started: float, now: float) -> Change | None:
         """
-        Stop the API for a minute; for an hour when it overran again right after the minute.
+        Stop the API for a minute; for an hour when it is refused again after the minute, and no call got through.
 
         Calls that were in flight when the brake began fail too and mean nothing new.
         """
         known = self._held.get((HoldKind.BRAKE, error.endpoint, ""))
         if known is not None and started <= known.since:
             return None
-        again = known is not None and started <= known.until + self._limits.minute
+        again = known is not None and not known.change.closed and started <= known.until + self._limits.minute
         window = self._limits.hour if again else self._limits.minute
         change = self._changed(HoldKind.BRAKE, error, "", window * (1 + MARGIN))
         return self._set(replace(change, long=again), now)

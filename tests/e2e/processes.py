@@ -93,6 +93,15 @@ async def qudao(*arguments: str, folder: Path, env: Mapping[str, str]) -> AsyncI
             await process.wait()
 
 
+async def run_to_end(*arguments: str, folder: Path, env: Mapping[str, str]) -> tuple[int, str, str]:
+    """Run a command to its end; return exit code, stdout, stderr."""
+    async with qudao(*arguments, folder=folder, env=env) as process:
+        assert process.process.stdout is not None
+        out = await process.process.stdout.read()
+        code = await process.process.wait()
+    return code, out.decode(), process.output.decode()
+
+
 def settings(simulator: Simulator, url: str, folder: Path, **more: str) -> dict[str, str]:
     """Return the environment of a deployment against *simulator*, with its channels file in *folder*."""
     (folder / "channels.toml").write_text(CHANNELS, encoding="utf-8")

@@ -1,6 +1,5 @@
 """`qudao run`: one process over one SQLite file, killed and started again."""
 
-import asyncio
 
 import aiohttp
 import orjson
@@ -9,7 +8,7 @@ import pytest
 from shared.wecom.simulator.config import SimulatorConfig
 from shared.wecom.simulator.server import run_simulator
 from shared.wecom.simulator.simulator import Simulator
-from tests.e2e.processes import qudao, receives, settings, until
+from tests.e2e.processes import qudao, receives, run_to_end, settings, until
 
 
 def marked(simulator: Simulator) -> int:
@@ -107,15 +106,6 @@ async def test_no_secret_and_no_name_in_the_log(tmp_path):
     assert tokens
     assert not [secret for secret in (*planted, *tokens) if secret in process.output]
     assert b"access_token" not in process.output
-
-
-async def run_to_end(*arguments: str, folder, env) -> tuple[int, str, str]:
-    """Run a command to its end; return exit code, stdout, stderr."""
-    async with qudao(*arguments, folder=folder, env=env) as process:
-        assert process.process.stdout is not None
-        out = await process.process.stdout.read()
-        code = await process.process.wait()
-    return code, out.decode(), process.output.decode()
 
 
 async def test_demo(tmp_path):

@@ -55,6 +55,24 @@ def test_45009_right_after_the_brake_means_the_hour(holds: Holds) -> None:
     assert until(holds, 163.0) == 162.5 + 3660
 
 
+def test_45009_after_calls_got_through_is_a_minute_again(holds: Holds) -> None:
+    """The brake was over, as a call showed, here or at another worker: what is refused then is a new minute."""
+    change = holds.failed(limited(), "", started=99.0, now=100.0)
+    assert change is not None
+    assert holds.succeeded(GET, "", started=160.0, now=160.5) == []
+    (over,) = holds.succeeded(GET, "", started=161.5, now=161.6)
+    assert over.closed
+    assert until(holds, 162.0) is None
+    other = Holds(Limits())
+    other.merge(change, 100.0)
+    other.merge(over, 161.7)
+    for worker in (holds, other):
+        again = worker.failed(limited(), "", started=170.0, now=170.5)
+        assert again is not None
+        assert (again.long, again.closed) == (False, False)
+        assert until(worker, 171.0) == 231.5
+
+
 def test_45009_long_after_the_brake_is_a_minute_again(holds: Holds) -> None:
     """Another overrun an hour later is another incident."""
     holds.failed(limited(), "", started=99.0, now=100.0)
