@@ -2,7 +2,7 @@
 
 import typer
 
-from cli import parked
+from cli import channels, parked
 from cli.backfill import backfill
 from cli.demo import demo
 from cli.reconcile import reconcile_command
@@ -24,6 +24,7 @@ app.command()(backfill)
 app.command("reconcile")(reconcile_command)
 app.command()(report)
 app.add_typer(parked.app, name="parked")
+app.add_typer(channels.app, name="channels")
 
 
 def main() -> None:
