@@ -112,6 +112,8 @@ def period_of(since: str | None, until: str | None, *, today: date) -> Period:
     """
     problems: list[str] = []
     last = min(_day(until, "--until", today, problems), today) if until else today
+    if last < _WECOM_BEGAN:
+        problems.append(f"--until {last}: WeCom began in {_WECOM_BEGAN.year}")
     first = _day(since or f"{_LAST_DAYS}d", "--since", last, problems)
     if not problems and first > last:
         problems.append(f"--since {first}: comes after the last day, {last}")

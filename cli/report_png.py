@@ -60,7 +60,7 @@ def _set_style() -> None:
 
 def _draw(figure: Figure, report: Report, title: str) -> None:
     total = report.total
-    figure.text(0.045, 0.925, title, fontsize=25, va="center")
+    figure.text(0.045, 0.925, _shortened(title, 64), fontsize=25, va="center")
     figure.text(0.045, 0.862, heading(report.period), fontsize=13, color=_FAINT, va="center")
     if not total.customers:
         figure.text(0.5, 0.45, nobody(report), fontsize=17, color=_FAINT, ha="center", va="center")
@@ -87,7 +87,7 @@ def _draw_time(axes: Axes, data: Chart) -> None:
     every = -(-len(data.bars) // _MOST_LABELS)
     axes.set_xticks(list(places)[::every], [_label(bar, data.step) for bar in data.bars[::every]])
     axes.set_xlim(-0.7, len(data.bars) - 0.3)
-    axes.yaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     axes.grid(axis="y", color=_GRID, zorder=0)
     axes.tick_params(length=0, pad=8)
@@ -104,7 +104,7 @@ def _draw_channels(axes: Axes, data: Chart) -> None:
     for place, total in zip(places, totals, strict=True):
         amount = f"{total:,}  {100 * total / sum(totals):.0f} %"
         axes.annotate(amount, (total, place), (7, 0), textcoords="offset points", va="center")
-    axes.set_yticks(list(places), [_shortened(series.label) for series in data.series], color=_TEXT, fontsize=13)
+    axes.set_yticks(list(places), [_shortened(series.label, 22) for series in data.series], color=_TEXT, fontsize=13)
     axes.set_title("by channel", loc="left", fontsize=13, color=_FAINT, pad=14)
     axes.set_ylim(max(len(totals), 8) - 0.4, -0.6)
     axes.set_xlim(0, max(totals) * 1.85)  # room for the numbers behind the longest bar
@@ -123,7 +123,7 @@ def _label(bar: Period, step: Step) -> str:
             return f"{bar.since:%Y}"
 
 
-def _shortened(label: str, most: int = 22) -> str:
+def _shortened(label: str, most: int) -> str:
     """Return *label* in at most *most* columns: a Chinese character takes two."""
     columns = 0
     for number, character in enumerate(label):

@@ -1,10 +1,9 @@
 """A chart of a report as SVG inside a page: it names no namespace, so no address is in it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from html import escape
 from typing import Final
 
-from cli.report_colours import colours
 from cli.report_words import span
 from shared.domain.charts import Chart
 
@@ -15,15 +14,14 @@ _MARGIN_TOP: Final = 10
 _MOST_LABELS: Final = 10
 
 
-def time_chart(data: Chart) -> str:
-    """Return *data* as stacked bars with a key, for a page that brings the styles."""
+def time_chart(data: Chart, palette: Sequence[str]) -> str:
+    """Return *data* as stacked bars, each series in its colour of *palette*, with a key; the page brings the styles."""
     width, height = _PLOT
     top = _round_up(max(data.totals))
     step = (width - _MARGIN_LEFT) / len(data.bars)
     parts = [f'<svg viewBox="0 0 {width} {height + _MARGIN_FOOT}" role="img" aria-label="new customers over time">']
     parts += _grid(top)
     every = -(-len(data.bars) // _MOST_LABELS)
-    palette = colours(data.series)
     for number, bar in enumerate(data.bars):
         left = _MARGIN_LEFT + number * step
         foot = float(height)

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from datetime import date
+from itertools import islice
 from typing import Final
 
 from shared.domain.channels import ChannelKey, Channels, looks_like_ours
@@ -16,7 +17,7 @@ from shared.domain.events import RelationFound
 from shared.domain.ids import CorpId, StaffUserId
 from shared.domain.marks import Skip, SkipReason, decide_mark
 from shared.domain.relations import Relation
-from shared.domain.reports import FOREIGN, NO_STATE, Count, Period, Report, Row, Slip, Source, SourceKind
+from shared.domain.reports import FOREIGN, MORE_UNKNOWN, NO_STATE, Cell, Count, Period, Report, Slip, Source, SourceKind
 from shared.domain.spelling import did_you_mean
 from shared.domain.templates import CHINA
 
@@ -24,7 +25,9 @@ _SECONDS_OF_A_DAY: Final = 86_400
 _EPOCH: Final = date(1970, 1, 1).toordinal()
 _OFFSET: Final = int(CHINA.utcoffset(None).total_seconds())
 _STATES_REMEMBERED: Final = 1000
-_STATES_COMPARED: Final = 20
+_STATES_COMPARED: Final = 200
+_SLIPS_TOLD: Final = 10
+_UNKNOWN_SHOWN: Final = 20
 
 
 @dataclass(slots=True)
@@ -40,7 +43,7 @@ class _Cell:
     marked: int = 0
     person_wrote: int = 0
 
-    def row(self) -> Row:
+    def finished(self, source: Source) -> Cell:
         count = Count(
             customers=self.customers,
             relations=self.relations,
@@ -48,7 +51,7 @@ class _Cell:
             marked=self.marked,
             person_wrote=self.person_wrote,
         )
-        return Row(source=self.source, day=date.fromordinal(self.day), staff=self.staff, count=count)
+        return Cell(source=source, day=date.fromordinal(self.day), staff=self.staff, count=count)
 
 
 class Census:
@@ -95,11 +98,12 @@ class Census:
 
     def report(self) -> Report:
         """Return what was counted so far."""
+        shown = self._unknown_shown()
         return Report(
             period=self._period,
-            cells=tuple(cell.row() for cell in self._cells.values()),
+            cells=tuple(cell.finished(shown.get(cell.source, cell.source)) for cell in self._cells.values()),
             channels=tuple(self._sources.values()),
-            slips=tuple(self._slips()),
+            slips=tuple(islice(self._slips(), _SLIPS_TOLD)),
             outside=self._outside,
             undated=self._undated,
         )
@@ -149,6 +153,14 @@ class Census:
             other.customers -= 1
         cell.customers += 1
         self._first[customer] = (relation.created_at, cell)
+
+    def _unknown_shown(self) -> dict[Source, Source]:
+        """Return what to show the rarer unknown states as, when there are too many to show each."""
+        sizes: Counter[Source] = Counter()
+        for cell in self._cells.values():
+            if cell.source.kind is SourceKind.UNKNOWN_STATE:
+                sizes[cell.source] += cell.relations
+        return {source: MORE_UNKNOWN for source, _ in sizes.most_common()[_UNKNOWN_SHOWN:]}
 
     def _slips(self) -> Iterable[Slip]:
         known = [channel.state for channel in self._channels.all]

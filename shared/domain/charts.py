@@ -67,7 +67,7 @@ def chart(report: Report, *, bars: int, channels: int) -> Chart:
     heads = _heads(report, channels)
     heights: dict[tuple[Shade, str], list[int]] = {head: [0] * len(periods) for head in heads.values()}
     for cell in report.cells:
-        if cell.source in heads and cell.day is not None:
+        if cell.source in heads:
             heights[heads[cell.source]][place[cell.day]] += cell.count.customers
     return Chart(
         step=step,

@@ -5,7 +5,7 @@ A *relation* is one member's contact with one customer. A *customer* is counted 
 period; so both add up to the same total, whatever they are grouped by. ``shared.domain.census`` does the counting.
 """
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
@@ -61,7 +61,12 @@ class Source:
 
 FOREIGN: Final = Source(kind=SourceKind.FOREIGN_STATE)
 NO_STATE: Final = Source(kind=SourceKind.NO_STATE)
-_LABELS: Final = {SourceKind.FOREIGN_STATE: "other systems' codes", SourceKind.NO_STATE: "no channel code"}
+MORE_UNKNOWN: Final = Source(kind=SourceKind.UNKNOWN_STATE)
+_LABELS: Final = {
+    SourceKind.UNKNOWN_STATE: "more unknown states",
+    SourceKind.FOREIGN_STATE: "other systems' codes",
+    SourceKind.NO_STATE: "no channel code",
+}
 _KINDS: Final = list(SourceKind)
 
 
@@ -107,6 +112,16 @@ class Period:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """The finest group of a report, never empty."""
+
+    source: Source
+    day: date
+    staff: StaffUserId
+    count: Count
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
     """A group of a report; what it was not grouped by is None."""
 
@@ -136,7 +151,7 @@ class Report:
     What was counted.
 
     Attributes:
-        cells: The finest groups, by channel, day and member; none is empty.
+        cells: The finest groups, by channel, day and member.
         channels: Those that were asked about, with customers or without.
         slips: States that look like typing errors, the most frequent first.
         outside: Relations that were read and belong to other days.
@@ -144,7 +159,7 @@ class Report:
     """
 
     period: Period
-    cells: tuple[Row, ...]
+    cells: tuple[Cell, ...]
     channels: tuple[Source, ...]
     slips: tuple[Slip, ...] = ()
     outside: int = 0
@@ -153,7 +168,7 @@ class Report:
     @property
     def total(self) -> Count:
         """Return the count of all groups together."""
-        return sum((row.count for row in self.cells), Count())
+        return sum((cell.count for cell in self.cells), Count())
 
     def rows(self, *by: Dimension) -> list[Row]:
         """
@@ -184,22 +199,29 @@ class Report:
                 return []
 
     def _sorted(self, rows: list[Row], by: Sequence[Dimension]) -> list[Row]:
-        sizes: Counter[Source | str] = Counter()
+        sizes: dict[Source | StaffUserId | None, Count] = defaultdict(Count)
         for cell in self.cells:
-            if cell.source and cell.staff:
-                sizes[cell.source] += cell.count.relations
-                sizes[cell.staff] += cell.count.relations
+            sizes[cell.source] += cell.count
+            sizes[cell.staff] += cell.count
         order = {source: number for number, source in enumerate(self.channels)}
 
-        def place(row: Row, dimension: Dimension) -> tuple[int, int, int, str]:
-            match dimension, row:
-                case Dimension.CHANNEL, Row(source=Source() as source):
+        def place(row: Row, dimension: Dimension) -> tuple[int | str, ...]:
+            match dimension:
+                case Dimension.DAY:
+                    return (row.day.toordinal() if row.day else 0,)
+                case Dimension.STAFF:
+                    size = sizes[row.staff]
+                    return -size.customers, -size.relations, row.staff or ""
+                case Dimension.CHANNEL:
+                    size, source = sizes[row.source], row.source or NO_STATE
                     kind = _KINDS.index(source.kind)
-                    return kind, -sizes[source], order.get(source, 0), source.state
-                case Dimension.DAY, Row(day=date() as day):
-                    return day.toordinal(), 0, 0, ""
-                case Dimension.STAFF, Row(staff=str() as staff):
-                    return -sizes[staff], 0, 0, staff
-            raise ValueError(f"the row is not grouped by {dimension}")
+                    return (
+                        kind,
+                        source == MORE_UNKNOWN,
+                        -size.customers,
+                        -size.relations,
+                        order.get(source, 0),
+                        source.state,
+                    )
 
         return sorted(rows, key=lambda row: [place(row, dimension) for dimension in by])
