@@ -35,7 +35,7 @@ _NAME_LENGTH: Final = 30
 
 def plan_table(plan: Plan) -> Table:
     """Return the plan as a table; what stays as it is is left out."""
-    table = Table(title=_headline(plan), title_justify="left", box=box.SIMPLE_HEAD)
+    table = Table(title=plan_headline(plan), title_justify="left", box=box.SIMPLE_HEAD)
     for heading in ("action", "channel", "state", "what"):
         table.add_column(heading, overflow="fold")
     for action in plan.actions:
@@ -45,7 +45,8 @@ def plan_table(plan: Plan) -> Table:
     return table
 
 
-def _headline(plan: Plan) -> str:
+def plan_headline(plan: Plan) -> str:
+    """Return how much of what is to be done."""
     return ", ".join(f"{plan.count(kind)} {_WORDS[kind]}" for kind in ActionKind if plan.count(kind)) or "no channels"
 
 
@@ -180,13 +181,13 @@ def _left_row(way: LockedWay) -> dict[str, Any]:
 def list_table(rows: Sequence[dict[str, Any]]) -> Table:
     """Return the rows as a table."""
     table = Table(title=f"{len(rows)} channels", title_justify="left", box=box.SIMPLE_HEAD)
-    for heading in ("channel", "name", "state", "status", "staff", "created", "config_id", "QR code"):
+    for heading in ("channel", "name", "state", "status", "staff", "created"):
         table.add_column(heading, overflow="fold")
     for row in rows:
         whom = [*row["staff"], *(f"department {party}" for party in row["party"])]
         created = moment(row["created_at"]) if row["created_at"] else ""
         cells = (row["channel"], row["name"], row["state"], row["status"], _shortened(whom), created)
-        table.add_row(*(escape(cell) for cell in cells), row["config_id"] or "", escape(row["qr_code"] or ""))
+        table.add_row(*(escape(cell) for cell in cells))
     return table
 
 
