@@ -8,11 +8,11 @@ sees the rest only.
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Final, cast
+from uuid import uuid4
 
-from aio_pika.abc import AbstractChannel
 from aiormq import Channel as RawChannel
 from aiormq.abc import DeliveredMessage
 
@@ -26,6 +26,8 @@ from shared.queue.rabbitmq_topology import Topology
 from shared.queue.rabbitmq_wire import parked_of
 
 PAGE: Final = 1000
+ALL: Final = 0
+"""The delivery tag that, with ``multiple``, means every message held."""
 
 
 class Parking:
@@ -40,8 +42,8 @@ class Parking:
 
     async def parked(self) -> AsyncIterator[Parked]:
         """Iterate over what is parked, oldest first, leaving it parked."""
-        async with self._all() as held:
-            found = [item for _, item in held]
+        async with self._look() as look:
+            found = [parked_of(raw, now=self._clock.time()) for raw in look.held]
         for item in sorted(found, key=lambda item: item.parked_at):
             yield item
 
@@ -66,50 +68,86 @@ class Parking:
         """Acknowledge each message of *ids* after *first* was done with it, many at a time."""
         removed = 0
 
-        async def remove(raw: DeliveredMessage, item: Parked) -> None:
+        async def remove(look: _Look, raw: DeliveredMessage, item: Parked) -> None:
             nonlocal removed
             await first(item)
-            with translated("remove a parked message"):
-                await raw.channel.basic_ack(cast("int", raw.delivery_tag), wait=False)
+            await look.remove(raw)
             removed += 1
 
         try:
-            async with self._all() as held, asyncio.TaskGroup() as group:
-                for raw, item in held:
+            async with self._look() as look, asyncio.TaskGroup() as group:
+                for raw in look.held:
+                    item = parked_of(raw, now=self._clock.time())
                     if item.id in ids:
-                        group.create_task(remove(raw, item))
+                        group.create_task(remove(look, raw, item))
         except* QueueUnavailable as errors:
             raise QueueUnavailable(str(errors.exceptions[0])) from errors
         return removed
 
     @asynccontextmanager
-    async def _all(self) -> AsyncIterator[list[tuple[DeliveredMessage, Parked]]]:
-        """Hold everything that is parked; what was not acknowledged goes back at the end."""
+    async def _look(self) -> AsyncIterator["_Look"]:
+        """Hold everything that is parked, one look at a time; what is not removed goes back at the end."""
         async with self._turn:
             channel = await self._connection.channel()
             try:
-                held = await self._fetch(channel)
-                yield [(raw, parked_of(raw, now=self._clock.time())) for raw in held]
+                look = _Look(cast("RawChannel", await channel.get_underlay_channel()), self._topology.parked)
+                await look.fetch()
+                yield look
+                await look.give_back()
             finally:
                 await close_channel(channel)
 
-    async def _fetch(self, channel: AbstractChannel) -> list[DeliveredMessage]:
-        """Fetch page by page, each with a consumer of its own: a quorum queue gives one consumer no more than 2,000."""
+
+class _Look:
+    """Everything in a queue, held unacknowledged on one channel."""
+
+    def __init__(self, channel: RawChannel, queue: str) -> None:
+        self._channel = channel
+        self._queue = queue
+        self._tags: list[str] = []
+        self._removed = 0
+        self.held: list[DeliveredMessage] = []
+
+    async def fetch(self) -> None:
+        """Fetch page by page, each with a consumer of its own: a quorum queue gives one no more than 2,000."""
         arrived: asyncio.Queue[DeliveredMessage] = asyncio.Queue()
-        held: list[DeliveredMessage] = []
         with translated("look into the parking"):
-            raw = cast("RawChannel", await channel.get_underlay_channel())
-            await channel.set_qos(prefetch_count=PAGE, timeout=CALL_SECONDS)
-            while waiting := await self._waiting(raw):
-                await raw.basic_consume(self._topology.parked, arrived.put, timeout=CALL_SECONDS)
+            await self._channel.basic_qos(prefetch_count=PAGE, timeout=CALL_SECONDS)
+            while waiting := await self._waiting():
+                self._tags.append(uuid4().hex)
+                await self._channel.basic_consume(
+                    self._queue, arrived.put, consumer_tag=self._tags[-1], timeout=CALL_SECONDS
+                )
                 try:
                     for _ in range(min(waiting, PAGE)):
                         async with asyncio.timeout(CALL_SECONDS):
-                            held.append(await arrived.get())
+                            self.held.append(await arrived.get())
                 except TimeoutError:  # somebody else was given the rest
                     break
-        return held
 
-    async def _waiting(self, raw: RawChannel) -> int:
-        state = await raw.queue_declare(self._topology.parked, passive=True, timeout=CALL_SECONDS)
+    async def remove(self, raw: DeliveredMessage) -> None:
+        """Acknowledge *raw*, so that it does not go back."""
+        with translated("remove a parked message"):
+            await self._channel.basic_ack(cast("int", raw.delivery_tag), wait=False)
+        self._removed += 1
+
+    async def give_back(self) -> None:
+        """
+        Give back the rest and return when it is back, so that the next look finds it.
+
+        Closing the channel gives it back as well, but some time later.
+        """
+        left = len(self.held) - self._removed
+        if not left:
+            return
+        with suppress(QueueUnavailable), translated("give back parked messages"):
+            async with asyncio.timeout(CALL_SECONDS):
+                for tag in self._tags:
+                    await self._channel.basic_cancel(tag)
+                await self._channel.basic_nack(ALL, multiple=True, requeue=True)
+                while await self._waiting() < left:  # noqa: ASYNC110 - the broker tells nobody
+                    await asyncio.sleep(0.01)
+
+    async def _waiting(self) -> int:
+        state = await self._channel.queue_declare(self._queue, passive=True, timeout=CALL_SECONDS)
         return state.message_count or 0
