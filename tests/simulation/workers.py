@@ -1,7 +1,7 @@
 """A worker of the simulation: the real valve and policy over the real acquirer or the real ledger, on virtual time."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from random import Random
 
@@ -50,14 +50,31 @@ class World:
         self.ended: dict[tuple[str, Lane], list[str]] = {}
 
 
-class Ordered(dict[object, None]):
-    """A set in order of arrival."""
+class Ordered:
+    """A set in order of arrival, where the queue in memory has one in order of memory."""
+
+    def __init__(self) -> None:
+        self._items: dict[object, None] = {}
+
+    def __contains__(self, item: object) -> bool:
+        return item in self._items
+
+    def __iter__(self) -> Iterator[object]:
+        return iter(list(self._items))
+
+    def __len__(self) -> int:
+        return len(self._items)
 
     def add(self, item: object) -> None:
-        self[item] = None
+        self._items[item] = None
 
     def discard(self, item: object) -> None:
-        self.pop(item, None)
+        self._items.pop(item, None)
+
+    def pop(self) -> object:
+        item = next(iter(self._items))
+        del self._items[item]
+        return item
 
 
 class Worker:
@@ -82,7 +99,8 @@ class Worker:
 
     def stop(self) -> None:
         """Stop it as SIGSTOP does."""
-        self.link.frozen = self.opened.frozen = asyncio.Event()
+        if self.link.frozen is None:
+            self.link.frozen = self.opened.frozen = asyncio.Event()
 
     def go_on(self) -> None:
         frozen, self.link.frozen, self.opened.frozen = self.link.frozen, None, None
@@ -117,6 +135,7 @@ class Worker:
     async def _serve(self, lane: Lane) -> None:
         slots = asyncio.Semaphore(SLOTS[lane])
         async with self._world.queue.consume(lane, SLOTS[lane]) as consumer, asyncio.TaskGroup() as group:
+            consumer.in_hand = Ordered()  # type: ignore[attr-defined] - gives back in the same order every time
             while True:
                 await slots.acquire()
                 await self._valve.wait_open(CALLS[lane])
@@ -203,7 +222,7 @@ class WorkerNotices:
         self._require_link()
         await self._world.notices.tell(changes)
         now = asyncio.get_running_loop().time()
-        self._world.brakes += [(now, one.endpoint) for one in changes if one.kind is HoldKind.BRAKE]
+        self._world.brakes += [(now, one.endpoint) for one in changes if one.kind is HoldKind.BRAKE and not one.closed]
 
     async def claim(self, name: str, seconds: float) -> bool:
         self._require_link()
