@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +20,7 @@ from cli.report_data import document
 from cli.report_files import Files
 from cli.report_table import print_report
 from shared.domain.census import Census
+from shared.domain.channels import Channels
 from shared.domain.errors import ConfigurationError
 from shared.domain.events import Lane
 from shared.domain.reports import Dimension, Period
@@ -84,15 +85,12 @@ class _Asked:
 
 async def _report(asked: _Asked, *, as_json: bool) -> int:
     settings = load_settings(Need.API)
-    period = period_of(asked.since, asked.until, today=datetime.fromtimestamp(CLOCK.time(), CHINA).date())
-    channels = read_channels(settings.channels)
-    asked.files.check()
-    census = Census(channels, period, choose_channels(channels, asked.channels) or ())
+    census = _census(asked, read_channels(settings.channels))
     configure_logging("warning", settings.log_format)
     async with open_deployment(settings) as deployment, open_api(settings, deployment, Lane.BULK) as wecom:
         with _Watch(census) as watch:
             walk = await count_customers(wecom, census, asked.staff, on_walk=watch.on_walk, notify=watch.notify)
-    found = census.report()
+    found = replace(census.report(), unread=tuple(walk.unread))
     asked.files.write(found, asked.by)
     if as_json:
         print_json(document(found, asked.by, relations_read=census.read, members=walk.members, unread=walk.unread))
@@ -101,6 +99,29 @@ async def _report(asked: _Asked, *, as_json: bool) -> int:
     if walk.unread:
         fail(FAILED, *(f"{staff}: not counted, {reason}" for staff, reason in walk.unread.items()))
     return 0
+
+
+def _census(asked: _Asked, channels: Channels) -> Census:
+    """
+    Return an empty census of what is asked for, having made sure that its outcome can be written.
+
+    Raises:
+        ConfigurationError: An option is wrong; the problems of all options.
+    """
+    problems: list[str] = []
+    period, only = None, None
+    try:
+        period = period_of(asked.since, asked.until, today=datetime.fromtimestamp(CLOCK.time(), CHINA).date())
+    except ConfigurationError as error:
+        problems += error.problems
+    try:
+        only = choose_channels(channels, asked.channels)
+    except ConfigurationError as error:
+        problems += error.problems
+    problems += asked.files.problems()
+    if problems or period is None:
+        raise ConfigurationError(problems)
+    return Census(channels, period, only or ())
 
 
 def period_of(since: str | None, until: str | None, *, today: date) -> Period:

@@ -21,13 +21,8 @@ class Files:
     html: Path | None
     title: str
 
-    def check(self) -> None:
-        """
-        Make sure that the files can be made.
-
-        Raises:
-            ConfigurationError: They cannot: a folder is missing or closed, or there is no font; all problems.
-        """
+    def problems(self) -> list[str]:
+        """Return why files cannot be made: a folder is missing or closed, or there is no font."""
         problems = [problem for path in (self.csv, self.png, self.html) if path and (problem := _obstacle(path))]
         if self.png:
             from cli.fonts import cjk_font_file  # noqa: PLC0415 - imaging is slow to import, and seldom asked for
@@ -36,8 +31,7 @@ class Files:
                 cjk_font_file()
             except ConfigurationError as error:
                 problems += [f"--png: {problem}" for problem in error.problems]
-        if problems:
-            raise ConfigurationError(problems)
+        return problems
 
     def write(self, report: Report, by: Sequence[Dimension]) -> None:
         """

@@ -57,7 +57,7 @@ def html_page(report: Report, title: str) -> str:
             f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">',
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
             f"<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>",
-            f'<h1>{escape(title)}</h1>\n<p class="faint">{escape(heading(report.period))}</p>',
+            f'<h1>{escape(title)}</h1>\n<p class="faint">{escape(heading(report))}</p>',
             *(_contents(report) if report.total.relations else [f"<p>{escape(nobody(report))}</p>"]),
             *_notes(report),
             "</body>\n</html>\n",

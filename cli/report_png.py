@@ -61,7 +61,7 @@ def _set_style() -> None:
 def _draw(figure: Figure, report: Report, title: str) -> None:
     total = report.total
     figure.text(0.045, 0.925, _shortened(title, 64), fontsize=25, va="center")
-    figure.text(0.045, 0.862, heading(report.period), fontsize=13, color=_FAINT, va="center")
+    figure.text(0.045, 0.862, heading(report), fontsize=13, color=_FAINT, va="center")
     if not total.customers:
         figure.text(0.5, 0.45, nobody(report), fontsize=17, color=_FAINT, ha="center", va="center")
         return

@@ -24,7 +24,7 @@ def print_report(report: Report, by: Sequence[Dimension], console: Console) -> N
     if not report.total.relations:
         console.print(Text(nobody(report)), width=width)
     else:
-        console.print(Text(f"Customers {heading(report.period)}", style="bold"), width=width)
+        console.print(Text(f"Customers {heading(report)}", style="bold"), width=width)
         console.print(_table(report, by or BY_CHANNEL), width=width)
         if not by:
             console.print(_time_chart(report), width=width)

@@ -9,9 +9,13 @@ EXPLANATION = (
 )
 
 
-def heading(period: Period) -> str:
-    """Return which days a report is about."""
-    return f"{period.since} to {period.until}, days in China"
+def heading(report: Report) -> str:
+    """Return which days *report* is about, and whether anybody is missing from it."""
+    days = f"{report.period.since} to {report.period.until}, days in China"
+    if not report.unread:
+        return days
+    missing = "1 member" if len(report.unread) == 1 else f"{len(report.unread)} members"
+    return f"{days}; without {missing} who could not be read"
 
 
 def cell_of(row: Row, dimension: Dimension) -> str:
@@ -51,5 +55,5 @@ def slip_text(slip: Slip) -> str:
 
 def nobody(report: Report) -> str:
     """Return what to say when nobody was counted."""
-    text = f"No customers came in this period ({heading(report.period)})"
+    text = f"No customers came in this period ({heading(report)})"
     return f"{text}; {report.outside:,} relations are of other days" if report.outside else text

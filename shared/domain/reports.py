@@ -156,6 +156,7 @@ class Report:
         slips: States that look like typing errors, the most frequent first.
         outside: Relations that were read and belong to other days.
         undated: Relations for which WeCom told no day; they are in no group.
+        unread: Members whom WeCom refused to list; their customers are missing.
     """
 
     period: Period
@@ -164,6 +165,7 @@ class Report:
     slips: tuple[Slip, ...] = ()
     outside: int = 0
     undated: int = 0
+    unread: tuple[StaffUserId, ...] = ()
 
     @property
     def total(self) -> Count:

@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+from dataclasses import replace
 from datetime import date
 from html.parser import HTMLParser
 from pathlib import Path
@@ -300,9 +301,12 @@ def test_the_page_escapes_everything() -> None:
 def test_files_that_cannot_be_written(tmp_path: Path) -> None:
     """A missing folder, and a folder in the place of a file, are told before anything is read, all at once."""
     files = Files(csv=tmp_path, png=None, html=tmp_path / "missing" / "r.html", title="t")
-    with pytest.raises(ConfigurationError) as refused:
-        files.check()
-    assert [problem.split(": ")[1].split(" ")[:2] for problem in refused.value.problems] == [
-        ["is", "a"],
-        ["there", "is"],
-    ]
+    found = [problem.removeprefix(str(tmp_path)) for problem in files.problems()]
+    assert found == [": is a folder; name a file", f"/missing/r.html: there is no folder {tmp_path}/missing"]
+
+
+def test_missing_members_are_told_everywhere() -> None:
+    """Where a member could not be read, the table and the page say that the figures are not all."""
+    report = replace(a_report("展会26"), unread=(StaffUserId("wang.wei"),))
+    assert "without 1 member who could not be read" in " ".join(printed(report).split())
+    assert "without 1 member who could not be read" in html_page(report, "t")
