@@ -58,7 +58,7 @@ class LockFile:
             if version != VERSION:
                 raise ConfigurationError([f"{self.path}: was written by another version of Qudao ({version})"])
             # From JSON again: strict about types, yet a list may become a tuple.
-            return _ADAPTER.validate_json(orjson.dumps(document), strict=True)
+            return _ADAPTER.validate_json(orjson.dumps(document), strict=True, extra="forbid")
         except (ValidationError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise ConfigurationError([f"{self.path}: is not a lock of Qudao's, or is damaged; {_REBUILD}"]) from error
 
