@@ -125,6 +125,7 @@ class Relation:
         state: What the APIs show; ``way_state`` is the state of the way that was scanned, the truth to check against.
         readable_at: Before, the APIs do not know the relation yet.
         added_at: When the customer scanned (or was imported), not rounded.
+        welcomed_with: Text and attachments of the last welcome, as they were sent.
     """
 
     member: Member
@@ -149,6 +150,7 @@ class Relation:
     marked_at: float | None = None
     tagged_at: float | None = None
     welcomes: list[float] = field(default_factory=list)
+    welcomed_with: dict[str, Any] = field(default_factory=dict)
     welcome_code_given: bool = False
     events: int = 0
 

@@ -28,6 +28,7 @@ def send_welcome_msg(call: Call) -> Result:
     _check_unspent(call, given)
     given.sent_by = call.app.agent_id
     given.relation.welcomes.append(call.now)
+    given.relation.welcomed_with = {name: call.body[name] for name in ("text", "attachments") if name in call.body}
     return {}
 
 

@@ -1,0 +1,229 @@
+"""Marks and welcomes, from a scan to what stands in the simulator, through the real services."""
+
+from contextlib import asynccontextmanager
+
+import pytest
+
+from shared.wecom.simulator.config import SimulatorConfig, UnsetRemark
+from shared.wecom.simulator.server import run_simulator
+from shared.wecom.simulator.simulator import Simulator
+from shared.wecom.simulator.verdict import broken_rules
+from tests.e2e.processes import Process, qudao, receives, settings, until
+
+CHANNELS = """
+[defaults]
+staff = ["lin.qiao"]
+
+[channels.full]
+name = "展会26"
+remark = "{channel}-{name}"
+description = "{channel}, {date} {time}, {staff}, {corp_name}, {state}"
+tags = ["来源/展会", "来源/线下", "城市/上海"]
+welcome = "你好 {name}，欢迎！"
+
+[[channels.full.attachments]]
+msgtype = "image"
+media_id = "m-image"
+
+[[channels.full.attachments]]
+msgtype = "link"
+title = "产品目录"
+url = "https://example.com/catalogue"
+desc = "全部产品"
+
+[[channels.full.attachments]]
+msgtype = "miniprogram"
+title = "预约"
+pic_media_id = "m-cover"
+appid = "wx1"
+page = "/pages/book"
+
+[[channels.full.attachments]]
+msgtype = "video"
+media_id = "m-video"
+
+[[channels.full.attachments]]
+msgtype = "file"
+media_id = "m-file"
+
+[channels.always]
+name = "门店"
+remark = "{name}@{channel}"
+description = "{channel}"
+overwrite = "always"
+
+[channels.unset]
+name = "微博"
+description = "{channel}"
+tags = ["来源/微博"]
+
+[channels.tagged]
+name = "只打标签"
+remark = ""
+tags = ["来源/展会"]
+
+[channels.silent]
+name = "只欢迎"
+remark = ""
+
+[[channels.silent.attachments]]
+msgtype = "image"
+pic_url = "https://example.com/a.png"
+"""
+STATES = ("qd_full", "qd_always", "qd_unset", "qd_tagged", "qd_silent")
+FOLDER = "externalcontact"
+
+
+class Rig:
+    """A simulator with a contact way for each channel, and `qudao run` behind its callbacks."""
+
+    def __init__(self, simulator: Simulator, process: Process) -> None:
+        self.simulator = simulator
+        self.process = process
+
+    async def scan(self, state: str, *, before=lambda relation: None, **customer):
+        """Let a customer scan, do *before* to the relation while no event is out, and return it when all is done."""
+        scan = await self.simulator.scan(state=state, customer=customer or {"name": "Nana"})
+        relation = self.simulator.relation(scan.userid, scan.external_userid)
+        before(relation)
+        await self.process.logged("delivery.done", customer=scan.external_userid, lane="live")
+        if relation.welcome_code_given:
+            await self.process.logged("delivery.done", customer=scan.external_userid, lane="fast")
+        return relation
+
+    def tags_of(self, relation) -> list[str]:
+        found = [self.simulator.corp.tag(tag) for tag in relation.tags]
+        return sorted(f"{group.name}/{tag.name}" for group, tag in found)
+
+    def calls(self, name: str) -> int:
+        return sum(self.simulator.journal.codes[f"{FOLDER}/{name}"].values())
+
+
+@asynccontextmanager
+async def marking(folder, **knobs):
+    simulator = Simulator(SimulatorConfig.quiet(**knobs))
+    for state in STATES:
+        simulator.add_contact_way(state, ["lin.qiao"])
+    async with run_simulator(simulator) as server:
+        env = settings(simulator, server.url, folder)
+        (folder / "channels.toml").write_text(CHANNELS, encoding="utf-8")
+        async with qudao("run", folder=folder, env=env) as process:
+            await receives(process, simulator)
+            yield Rig(simulator, process)
+            rules = broken_rules(simulator.scenario)
+            assert rules["remarks_written_twice"] == rules["welcomed_twice"] == []
+
+
+@pytest.fixture
+async def rig(tmp_path):
+    async with marking(tmp_path) as running:
+        yield running
+
+
+async def test_a_customer_gets_remark_description_and_tags(rig):
+    """The templates are filled in with what is known of customer, member and moment; the tags are made and given."""
+    relation = await rig.scan("qd_full", name="Nana", type=2, corp_name="青禾")
+    assert relation.remark == "展会26-Nana"
+    channel, moment, staff, corp_name, state = relation.description.split(", ")
+    assert (channel, staff, corp_name, state) == ("展会26", "lin.qiao", "青禾", "qd_full")
+    assert moment[:2] == "20"
+    assert rig.tags_of(relation) == ["城市/上海", "来源/展会", "来源/线下"]
+
+
+async def test_tags_are_made_once_and_their_ids_kept(rig):
+    """Two groups cost two calls to make and one to look, however many customers come; each is tagged in one call."""
+    for number in range(5):
+        await rig.scan("qd_full", name=f"n{number}")
+    assert (rig.calls("get_corp_tag_list"), rig.calls("add_corp_tag"), rig.calls("mark_tag")) == (1, 2, 5)
+    groups = [group for group in rig.simulator.corp.tag_groups.values() if not group.deleted]
+    assert sorted((group.name, len(group.tags)) for group in groups) == [("城市", 1), ("来源", 2)]
+
+
+async def test_only_missing_tags_are_given(rig):
+    """A customer who bears a tag already is given the others alone; one who bears all of them costs no call."""
+    first = await rig.scan("qd_full")
+    exhibition = next(tag for tag in first.tags if rig.simulator.corp.tag(tag)[1].name == "展会")
+    before = rig.calls("mark_tag")
+    relation = await rig.scan("qd_tagged", before=lambda relation: relation.tags.add(exhibition))
+    assert rig.calls("mark_tag") == before
+    assert relation.remark is None
+    assert rig.calls("remark") == 1
+
+
+async def test_a_deleted_tag_is_made_again(rig):
+    """Somebody deletes a tag of ours while its id is remembered: it is made again, and the customer gets it."""
+    first = await rig.scan("qd_tagged")
+    (tag_id,) = first.tags
+    group, tag = rig.simulator.corp.tag(tag_id)
+    tag.deleted = group.deleted = True
+    second = await rig.scan("qd_tagged")
+    assert rig.tags_of(second) == ["来源/展会"]
+    assert second.tags != first.tags
+
+
+async def test_a_welcome_carries_its_text_and_every_kind_of_attachment(rig):
+    """The welcome goes out once, naming the customer, with image, link, mini program, video and file."""
+    relation = await rig.scan("qd_full")
+    assert len(relation.welcomes) == 1
+    assert relation.welcomed_with == {
+        "text": {"content": "你好 Nana，欢迎！"},
+        "attachments": [
+            {"msgtype": "image", "image": {"media_id": "m-image"}},
+            {
+                "msgtype": "link",
+                "link": {"title": "产品目录", "url": "https://example.com/catalogue", "desc": "全部产品"},
+            },
+            {
+                "msgtype": "miniprogram",
+                "miniprogram": {"title": "预约", "pic_media_id": "m-cover", "appid": "wx1", "page": "/pages/book"},
+            },
+            {"msgtype": "video", "video": {"media_id": "m-video"}},
+            {"msgtype": "file", "file": {"media_id": "m-file"}},
+        ],
+    }
+
+
+async def test_a_welcome_may_be_attachments_alone(rig):
+    """A channel without a text sends its attachments alone, and with an empty remark leaves the relation as it is."""
+    relation = await rig.scan("qd_silent")
+    assert relation.welcomed_with == {
+        "attachments": [{"msgtype": "image", "image": {"pic_url": "https://example.com/a.png"}}]
+    }
+    assert (relation.remark, relation.description, relation.tags) == (None, "", set())
+    assert rig.calls("remark") == 0
+
+
+def person_writes(relation) -> None:
+    relation.remark, relation.description = "老客户，勿动", "谈了三次"
+
+
+async def test_unset_leaves_what_a_person_wrote(rig):
+    """Under "unset" a person's remark and description stay, and the tags are given all the same."""
+    relation = await rig.scan("qd_unset", before=person_writes)
+    assert (relation.remark, relation.description) == ("老客户，勿动", "谈了三次")
+    assert rig.tags_of(relation) == ["来源/微博"]
+    assert rig.calls("remark") == 0
+
+
+async def test_always_replaces_what_a_person_wrote(rig):
+    """Under "always" both are replaced, in one call."""
+    relation = await rig.scan("qd_always", before=person_writes)
+    assert (relation.remark, relation.description) == ("Nana@门店", "门店")
+    assert rig.calls("remark") == 1
+
+
+@pytest.mark.parametrize("unset", UnsetRemark)
+async def test_an_unset_remark_is_known_in_both_its_forms(tmp_path, unset):
+    """Whether WeCom shows an unset remark as the nickname or as nothing, it is written."""
+    async with marking(tmp_path, unset_remark=unset) as rig:
+        relation = await rig.scan("qd_unset")
+        assert (relation.remark, relation.description) == ("微博-Nana", "微博")
+
+
+async def test_the_same_event_twice_writes_once(tmp_path):
+    """Every event comes twice: each customer is marked and tagged once."""
+    async with marking(tmp_path, duplicate_rate=1.0) as rig:
+        relation = await rig.scan("qd_full")
+        await until(lambda: rig.simulator.summary()["callbacks"].get("delivered") == 2)
+        assert relation.remark == "展会26-Nana"
+        assert (rig.calls("remark"), rig.calls("mark_tag"), len(relation.welcomes)) == (1, 1, 1)
