@@ -9,25 +9,18 @@ is the simulator's journal. Use is measured against the share of the live lane: 
 
 import argparse
 import asyncio
-import os
 import tempfile
 import time
-from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
-import orjson
-
-from shared.domain.events import Lane, RelationFound
-from shared.domain.ids import CorpId, ExternalUserId, StaffUserId
-from shared.queue.message import message_for
-from shared.queue.rabbitmq import RabbitQueue
+from shared.domain.events import Lane
 from shared.wecom.simulator.config import SimulatorConfig
 from shared.wecom.simulator.server import run_simulator
 from shared.wecom.simulator.simulator import Simulator
 from shared.wecom.simulator.verdict import broken_rules
-from tests.brokers import provide, running_url
+from tests.benchmarks.rig import broker_from, own_prefix, print_result, publish_backlog
 from tests.e2e.processes import Process, qudao, settings
 
 PER_MINUTE, MINUTE = 600, 6.0
@@ -63,27 +56,6 @@ class Fleet:
             await self.start()
         while len(self.workers) > wanted:
             self.kill()
-
-
-async def publish_backlog(url: str, prefix: str, simulator: Simulator, events: int) -> None:
-    """Queue one event for each of *events* relations that wait to be marked."""
-    async with RabbitQueue(url, prefix=prefix) as queue:
-        pending = iter(simulator.populate(events, state="qd_shop"))
-
-        async def publish(relations: Iterator[Any]) -> None:
-            for relation in relations:
-                work = RelationFound(
-                    corp=CorpId(simulator.corp.corp_id),
-                    staff=StaffUserId(relation.member.userid),
-                    customer=ExternalUserId(relation.customer.external_userid),
-                    created_at=relation.createtime,
-                    state="qd_shop",
-                )
-                await queue.publish(message_for(work, now=time.time()), [Lane.LIVE])
-
-        async with asyncio.TaskGroup() as group:
-            for _ in range(100):
-                group.create_task(publish(pending))
 
 
 async def drain(fleet: Fleet, simulator: Simulator, events: int) -> float:
@@ -147,7 +119,7 @@ async def measure(url: str, events: int) -> dict[str, Any]:
         latency_scale=1.0,
     )
     simulator = Simulator(config)
-    prefix = f"bench{os.getpid()}"
+    prefix = own_prefix()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         async with run_simulator(simulator) as server, AsyncExitStack() as stack:
@@ -164,7 +136,7 @@ async def measure(url: str, events: int) -> dict[str, Any]:
                 QUDAO_QUOTA_IN_FLIGHT=str(IN_FLIGHT),
                 QUDAO_LOG_LEVEL="error",
             )
-            await publish_backlog(url, prefix, simulator, events)
+            await publish_backlog(url, prefix, simulator, events, Lane.LIVE)
             fleet = Fleet(stack, folder, env)
             took = await drain(fleet, simulator, events)
             return result(simulator, took, events, fleet.kills)
@@ -176,13 +148,8 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=20_000)
     parser.add_argument("--broker", help="amqp:// URL; without it a broker is started")
     arguments = parser.parse_args()
-    if arguments.broker:
-        document = asyncio.run(measure(arguments.broker, arguments.events))
-    else:
-        provide()
-        with running_url() as url:
-            document = asyncio.run(measure(url, arguments.events))
-    print(orjson.dumps(document, option=orjson.OPT_INDENT_2).decode())
+    with broker_from(arguments.broker) as url:
+        print_result(asyncio.run(measure(url, arguments.events)))
 
 
 if __name__ == "__main__":

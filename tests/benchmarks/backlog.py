@@ -1,0 +1,89 @@
+"""
+Is a customer who scans now welcomed and marked at once, although 100,000 others wait?
+
+    python -m tests.benchmarks.backlog --lane live --events 100000 [--broker amqp://…]
+
+The backlog is ten minutes old when the workers start, as after an outage (live) or is a backfill (bulk). Customers scan
+all the while; times are the simulator's, from scan to welcome and to mark.
+"""
+
+import argparse
+import asyncio
+import tempfile
+import time
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+from shared.domain.events import Lane
+from shared.wecom.simulator.config import SimulatorConfig
+from shared.wecom.simulator.corp import Relation
+from shared.wecom.simulator.server import run_simulator
+from shared.wecom.simulator.simulator import Simulator
+from shared.wecom.simulator.verdict import broken_rules
+from tests.benchmarks.rig import broker_from, own_prefix, percentiles, print_result, publish_backlog
+from tests.e2e.processes import qudao, receives, settings
+
+AGE = 600.0
+
+
+async def scan(simulator: Simulator, seconds: float, rate: float) -> list[Relation]:
+    """Let customers scan at *rate* for *seconds*; return their relations."""
+    begun, scans = time.monotonic(), []
+    while (elapsed := time.monotonic() - begun) < seconds:
+        if len(scans) < elapsed * rate:
+            scans.append(await simulator.scan(state="qd_expo26"))
+        await asyncio.sleep(0.01)
+    relations = [simulator.relation(each.userid, each.external_userid) for each in scans]
+    return [relation for relation in relations if relation is not None]
+
+
+async def measure(url: str, lane: Lane, events: int, seconds: float, rate: float) -> dict[str, Any]:
+    """Run the measurement."""
+    simulator = Simulator(SimulatorConfig.quiet(default_latency=0.02, latency_scale=1.0))
+    simulator.add_contact_way("qd_expo26", ["lin.qiao", "zhou.yi"])
+    prefix = own_prefix()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        async with run_simulator(simulator) as server, AsyncExitStack() as stack:
+            env = settings(simulator, server.url, folder, QUDAO_QUEUE_URL=url, QUDAO_QUEUE_PREFIX=prefix)
+            await publish_backlog(url, prefix, simulator, events, lane, age=AGE)
+            ingress = await stack.enter_async_context(qudao("ingress", folder=folder, env=env))
+            await receives(ingress, simulator)
+            env["QUDAO_LOG_LEVEL"] = "error"
+            for _ in range(2):
+                await stack.enter_async_context(qudao("worker", folder=folder, env=env))
+            await asyncio.sleep(5.0)  # the workers are up, and deep in the backlog
+            relations = await scan(simulator, seconds, rate)
+            await asyncio.sleep(10.0)
+    welcomes = [relation.welcomes[0] - relation.added_at for relation in relations if relation.welcomes]
+    marks = [relation.marked_at - relation.added_at for relation in relations if relation.marked_at is not None]
+    backlog = sum(relation.marked_at is not None for relation in simulator.corp.relations()) - len(marks)
+    return {
+        "lane": lane.value,
+        "backlog": events,
+        "backlog_marked_meanwhile": backlog,
+        "scanned": len(relations),
+        "not_welcomed": len(relations) - len(welcomes),
+        "not_marked": len(relations) - len(marks),
+        "welcome_seconds": percentiles(welcomes),
+        "mark_seconds": percentiles(marks),
+        "refused": broken_rules(simulator.scenario)["refused"],
+    }
+
+
+def main() -> None:
+    """Measure and print one JSON document."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--lane", type=Lane, default=Lane.LIVE, choices=[Lane.LIVE, Lane.BULK])
+    parser.add_argument("--events", type=int, default=100_000)
+    parser.add_argument("--seconds", type=float, default=120.0, help="how long customers scan")
+    parser.add_argument("--rate", type=float, default=5.0, help="scans per second")
+    parser.add_argument("--broker", help="amqp:// URL; without it a broker is started")
+    given = parser.parse_args()
+    with broker_from(given.broker) as url:
+        print_result(asyncio.run(measure(url, given.lane, given.events, given.seconds, given.rate)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+"""What the benchmarks over RabbitMQ share: a broker, a backlog, and how figures are printed."""
+
+import asyncio
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import orjson
+
+from shared.domain.events import Lane, RelationFound
+from shared.domain.ids import CorpId, ExternalUserId, StaffUserId
+from shared.queue.message import message_for
+from shared.queue.rabbitmq import RabbitQueue
+from shared.wecom.simulator.corp import Relation
+from shared.wecom.simulator.simulator import Simulator
+from tests.brokers import provide, running_url
+
+STATE = "qd_shop"
+
+
+@contextmanager
+def broker_from(url: str | None) -> Iterator[str]:
+    """Yield *url*, or that of a broker that runs while the context is open."""
+    if url:
+        yield url
+    else:
+        provide()
+        with running_url() as started:
+            yield started
+
+
+def own_prefix() -> str:
+    """Return a prefix for queues that no other run uses."""
+    return f"bench{os.getpid()}"
+
+
+async def publish_backlog(
+    url: str, prefix: str, simulator: Simulator, events: int, lane: Lane, *, age: float = 0.0
+) -> None:
+    """Queue one event, accepted *age* seconds ago, for each of *events* relations that wait to be marked."""
+    async with RabbitQueue(url, prefix=prefix) as queue:
+        waiting = iter(simulator.populate(events, state=STATE))
+
+        async def publish(relations: Iterator[Relation]) -> None:
+            for relation in relations:
+                work = RelationFound(
+                    corp=CorpId(simulator.corp.corp_id),
+                    staff=StaffUserId(relation.member.userid),
+                    customer=ExternalUserId(relation.customer.external_userid),
+                    created_at=relation.createtime,
+                    state=STATE,
+                )
+                await queue.publish(message_for(work, now=time.time() - age), [lane])
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(100):
+                group.create_task(publish(waiting))
+
+
+def percentiles(seconds: Sequence[float]) -> dict[str, float]:
+    """Return the middle, the 99th percentile and the longest of *seconds*, in seconds."""
+    ordered = sorted(seconds)
+    if not ordered:
+        return {}
+    at = {"p50": 0.50, "p99": 0.99, "max": 1.0}
+    return {name: round(ordered[min(len(ordered) - 1, int(share * len(ordered)))], 3) for name, share in at.items()}
+
+
+def print_result(document: dict[str, Any]) -> None:
+    """Print the figures as one JSON document."""
+    print(orjson.dumps(document, option=orjson.OPT_INDENT_2).decode())
