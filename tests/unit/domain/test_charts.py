@@ -99,3 +99,20 @@ def test_bars_cover_each_day_once(since: date, length: int, at_most: int) -> Non
     step, bars = divide(period, at_most)
     assert [day for bar in bars for day in bar.days] == period.days
     assert len(bars) <= at_most or step is Step.YEAR
+
+
+def test_a_channel_whose_customers_all_came_before() -> None:
+    """A channel whose customers had all come through another one first has relations, and no series."""
+    census = Census(the_channels("a", "b"), Period(since=FIRST, until=FIRST + timedelta(days=6)))
+    for number, staff in enumerate(("lin.qiao", "zhou.yi")):
+        census.add(
+            Relation(
+                staff=StaffUserId(staff),
+                customer=ExternalUserId("wm1"),
+                name="Nana",
+                created_at=MIDNIGHT + number * DAY,
+                state=f"qd_c{number}",
+            )
+        )
+    drawn = chart(census.report(), bars=10, channels=5)
+    assert heads(drawn) == [("channel", "a", 1)]
