@@ -85,7 +85,7 @@ async def _planned(desk: Desk, *, prune: bool, refresh: bool) -> _Planned:
             reader = way_reader(wecom, desk, progress)
             observed = await reader.observe(desk.channels, desk.lock, now=CLOCK.time(), anew=refresh)
             plan = make_plan(desk.channels, desk.lock, observed, prune=prune)
-            wrong = await inabilities(wecom, _staff_of(plan), able, notify=printer(progress))
+            wrong = await inabilities(wecom, _staff_of(plan), able)
     return _Planned(plan=plan, problems=_staff_problems(desk, plan, wrong))
 
 

@@ -1,5 +1,6 @@
 """What every `qudao channels` command begins with: settings, channels, lock, and a WeCom to ask."""
 
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
@@ -38,7 +39,7 @@ def open_desk() -> Desk:
         ConfigurationError: All problems of the two files at once.
     """
     settings = load_settings(Need.API)
-    configure_logging("warning", settings.log_format)
+    configure_logging("error", settings.log_format)  # what the quota warns of is told in words
     file = LockFile(path=lock_path(settings.channels), corp=settings.corp_id)
     problems: list[str] = []
     channels, lock = Channels(), Lock(corp_id=settings.corp_id)
@@ -97,11 +98,17 @@ def way_reader(wecom: WeCom, desk: Desk, progress: Progress) -> WayReader:
 
 
 def new_progress() -> Progress:
-    """Return a progress display for a terminal; elsewhere only what it is told to print is seen."""
-    console = Console(stderr=True)
-    return Progress(console=console, transient=True, disable=not console.is_terminal)
+    """Return a progress display for a terminal; elsewhere nothing is shown, for even an empty one prints a line."""
+    terminal = Console(stderr=True).is_terminal
+    return Progress(console=Console(stderr=True, quiet=not terminal), transient=True, disable=not terminal)
 
 
 def printer(progress: Progress) -> Callable[[str], None]:
-    """Return what prints a line above *progress*."""
+    """Return what prints a line on stderr, above *progress* where that is shown."""
+    if progress.disable:
+        return _say
     return lambda text: progress.console.print(text, markup=False, highlight=False)
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"qudao: {text}\n")
