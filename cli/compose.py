@@ -11,6 +11,7 @@ import structlog
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
+from ingress.spool import Intake, spooled
 from shared.clock import Clock, SystemClock
 from shared.domain.channel_file import load_channels
 from shared.domain.channels import Channels
@@ -92,6 +93,20 @@ async def open_queue(settings: Settings) -> AsyncIterator[EventQueue]:
     else:
         async with RabbitQueue(_broker(settings), CLOCK, prefix=settings.queue_prefix) as queue:
             yield queue
+
+
+@asynccontextmanager
+async def open_spool(settings: Settings, queue: EventQueue, registry: CollectorRegistry) -> AsyncIterator[Intake]:
+    """Yield where the ingress puts events: *queue*, with the spool before it when there is a broker to lose."""
+    if settings.queue_file is not None or settings.spool is None:
+        yield queue
+        return
+    async with (
+        Database(settings.spool) as database,
+        SqliteQueue(database, CLOCK) as store,
+        spooled(queue, store, registry) as intake,
+    ):
+        yield intake
 
 
 @asynccontextmanager

@@ -13,12 +13,14 @@ from cli.compose import (
     open_deployment,
     open_queue,
     open_schedule,
+    open_spool,
     open_worker,
     read_channels,
     stopped_by_signal,
 )
 from cli.failures import run_async
 from ingress.server import serve
+from ingress.spool import Intake
 from shared.domain.channels import Channels
 from shared.logs import configure_logging
 from shared.settings import Need, Settings, load_settings
@@ -82,8 +84,11 @@ async def serve_until(
             queue = deployment.queue
             worker = await stack.enter_async_context(open_worker(settings, deployment, channels, registry))
             schedule = await stack.enter_async_context(open_schedule(settings, deployment, channels, registry))
+        intake: Intake = queue
+        if callbacks:
+            intake = await stack.enter_async_context(open_spool(settings, queue, registry))
         admin = await stack.enter_async_context(
-            admin_listening(settings.admin_listen, registry=registry, check=queue.check, stop=stop)
+            admin_listening(settings.admin_listen, registry=registry, check=intake.check, stop=stop)
         )
         log.info("admin.listening", host=admin.host, port=admin.port)
         async with asyncio.TaskGroup() as group:
@@ -92,7 +97,7 @@ async def serve_until(
             if callbacks:
                 await serve(
                     keyring=callback_keys(settings),
-                    queue=queue,
+                    queue=intake,
                     clock=CLOCK,
                     registry=registry,
                     listen=settings.listen,

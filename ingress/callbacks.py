@@ -16,11 +16,11 @@ from structlog.typing import FilteringBoundLogger
 from ingress.deadlines import Deadlines
 from ingress.duplicates import Once
 from ingress.metrics import IngressMetrics
+from ingress.spool import Intake
 from shared.clock import Clock
 from shared.domain.errors import CallbackRejected, QueueUnavailable
 from shared.domain.events import Event, UnknownEvent, Work, lanes_of
 from shared.queue.message import Message, message_for
-from shared.queue.port import EventQueue
 from shared.wecom.callback import answer_url_check, read_callback
 from shared.wecom.crypto import Keyring
 from shared.wecom.fields import MAX_BODY
@@ -41,7 +41,7 @@ class Callbacks:
         self,
         *,
         keyring: Keyring,
-        queue: EventQueue,
+        queue: Intake,
         clock: Clock,
         metrics: IngressMetrics,
         deadlines: Deadlines,

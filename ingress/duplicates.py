@@ -9,8 +9,9 @@ short: whatever slips through is harmless (docs/decisions/0003-duplicates.md).
 import asyncio
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Final, Protocol
+from typing import Final
 
+from ingress.spool import Intake
 from shared.domain.events import Lane
 from shared.domain.ids import EventId
 from shared.queue.message import Message
@@ -19,18 +20,10 @@ REMEMBERED: Final = 50_000
 """Events remembered, about 10 MB; WeCom's own retries come within seconds."""
 
 
-class Publishes(Protocol):
-    """What a queue can do for the ingress."""
-
-    async def publish(self, message: Message, lanes: Sequence[Lane]) -> None:
-        """Put *message* into each of *lanes*; raises QueueUnavailable when it is not durable."""
-        ...
-
-
 class Once:
     """Publishes each event once, as far as this process remembers."""
 
-    def __init__(self, queue: Publishes, *, remembered: int = REMEMBERED) -> None:
+    def __init__(self, queue: Intake, *, remembered: int = REMEMBERED) -> None:
         self._queue = queue
         self._remembered = remembered
         self._durable: OrderedDict[EventId, None] = OrderedDict()

@@ -10,8 +10,8 @@ from ingress.callbacks import READ_TIMEOUT, Callbacks
 from ingress.connections import PATIENCE, reap
 from ingress.deadlines import DEADLINE, LIMIT, Deadlines
 from ingress.metrics import IngressMetrics
+from ingress.spool import Intake
 from shared.clock import Clock
-from shared.queue.port import EventQueue
 from shared.web import Address, bind, listening
 from shared.wecom.crypto import Keyring
 
@@ -19,7 +19,7 @@ from shared.wecom.crypto import Keyring
 async def serve(
     *,
     keyring: Keyring,
-    queue: EventQueue,
+    queue: Intake,
     clock: Clock,
     registry: CollectorRegistry,
     listen: Address,

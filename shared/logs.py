@@ -41,7 +41,7 @@ _SECRET_VALUE: Final = re.compile(
 )
 _URL_PASSWORD: Final = re.compile(r"([a-z]://[^\s/:@\"']*:)[^\s/@\"']+@", re.IGNORECASE)
 # These tell frames, bodies or URLs below these levels.
-_QUIET: Final = {"aiohttp.access": logging.WARNING, "aio_pika": logging.INFO, "aiormq": logging.INFO}
+_QUIET: Final = {"aiohttp.access": logging.WARNING, "aio_pika": logging.CRITICAL, "aiormq": logging.CRITICAL}
 
 
 def configure_logging(level: str, format: LogFormat) -> None:  # noqa: A002 - the setting's name

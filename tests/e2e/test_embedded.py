@@ -1,6 +1,5 @@
 """`qudao run`: one process over one SQLite file, killed and started again."""
 
-
 import aiohttp
 import orjson
 import pytest
