@@ -2,8 +2,10 @@
 Getting leave from a broker that holds the windows and the places in flight.
 
 A call needs a place, a slot of the minute and a slot of the hour, in this order: a process that has no place asks for
-no slot, and a full minute costs no slot of the hour. A slot leaves its window by itself, so the window it lives in is
-longer than WeCom's by the grace that a call has to arrive; a call that takes longer than that owes another slot.
+no slot, and a full minute costs no slot of the hour. A slot is taken before the call and leaves its window by itself,
+so it may leave before the call does over at WeCom, by as much as the call took to get there. Whichever calls that are
+at some moment, all of them were in flight one window earlier, and no more than there are places ever are: so the
+windows have as many slots less than the limit, and however slow the network is, the limit holds.
 """
 
 import asyncio
@@ -15,7 +17,7 @@ from typing import Final, Protocol
 
 from shared.domain.errors import QueueUnavailable
 from shared.domain.events import Lane
-from shared.quota.port import Grant, Limits
+from shared.quota.port import Grant, Limits, share
 from shared.quota.turns import Turns
 
 
@@ -30,10 +32,11 @@ class Window(StrEnum):
 
 PAIRS: Final = ((Window.MINUTE, Window.MINUTE_FAST), (Window.HOUR, Window.HOUR_FAST))
 
-GRACE: Final = 1 / 60
-"""Share of the minute that a call has from its slots to its arrival: a second."""
+GRACE: Final = 1 / 200
+"""Share of the minute that a slot lasts longer: for what a killed process had sent, and for unequal clocks."""
 
-SHORTEST_GRACE: Final = 0.05
+MAX_AGE: Final = 2.0
+"""Seconds after which slots are not used: the process was stopped in between."""
 
 FIRST_LOOK: Final = 1 / 600
 LAST_LOOK: Final = 1 / 60
@@ -77,25 +80,22 @@ class Broker(Protocol):
         ...
 
 
-def grace(limits: Limits) -> float:
-    """Return how many seconds a call may take from its slots to its arrival."""
-    return max(limits.minute * GRACE, SHORTEST_GRACE)
+def places(limits: Limits) -> int:
+    """Return how many calls may be in flight: fewer than the limit says where a minute allows hardly more."""
+    return max(1, min(limits.in_flight, limits.per_minute // 2, limits.per_hour // 2))
 
 
 def capacity(limits: Limits, window: Window) -> int:
-    """Return how many slots *window* has."""
-    shared = {Window.MINUTE: limits.minute_for(Lane.LIVE), Window.HOUR: limits.hour_for(Lane.LIVE)}
-    if window in shared:
-        return shared[window]
-    if window is Window.MINUTE_FAST:
-        return limits.per_minute - shared[Window.MINUTE]
-    return limits.per_hour - shared[Window.HOUR]
+    """Return how many slots *window* has; those of all lanes and of fast make the limit less one for each place."""
+    minute = window in PAIRS[0]
+    total = max(1, (limits.per_minute if minute else limits.per_hour) - places(limits))
+    shared = share(total, limits.minute_reserve if minute else limits.hour_reserve)
+    return shared if window in (Window.MINUTE, Window.HOUR) else total - shared
 
 
 def lifetime(limits: Limits, window: Window) -> float:
     """Return for how many seconds a slot of *window* is occupied."""
-    minute = window in (Window.MINUTE, Window.MINUTE_FAST)
-    return (limits.minute if minute else limits.hour) + grace(limits)
+    return (limits.minute if window in PAIRS[0] else limits.hour) + limits.minute * GRACE
 
 
 class Acquirer:
@@ -104,36 +104,29 @@ class Acquirer:
     def __init__(self, broker: Broker, endpoint: str, limits: Limits, tasks: asyncio.TaskGroup, random: Random) -> None:
         self._broker = broker
         self._endpoint = endpoint
-        self._limits = limits
+        self._places = places(limits)
         self._tasks = tasks
-        self._grace = grace(limits)
         self._turns: Turns[_Grant] = Turns()
         self._fullness = {window: _Fullness(limits, window, random) for window in Window}
         self._pending = 0
         self._urgent = 0
         self._held = 0
-        self._debts: deque[float] = deque()
-        self._paying = False
 
     async def acquire(self, lane: Lane) -> Grant:
         """Wait for leave to call once for *lane*."""
         while True:
             grant = await self._turns.wait(lane)
-            if _now() - grant.taken <= self._grace:
+            if _now() - grant.taken <= MAX_AGE:
                 return grant
-            grant.discard()  # this process was stopped in between
+            grant.release()  # this process was stopped in between
 
     def fail(self, error: QueueUnavailable) -> None:
         """Tell all who wait that nothing can be granted."""
         self._turns.fail(error)
 
-    def released(self, place: Place, taken: float) -> None:
-        """Take back a grant whose slots were taken at *taken*; when that is long ago, its call owes another slot."""
-        place.release()
+    def released(self) -> None:
+        """Note that one of our grants has ended."""
         self._held -= 1
-        now = _now()
-        if now - taken > self._grace:
-            self._debts.append(now + self._limits.minute)
         self._turns.changed.set()
 
     async def serve(self) -> None:
@@ -151,17 +144,8 @@ class Acquirer:
     def _start(self) -> float | None:
         """Start what can be started; return when to look again if nothing happens before."""
         now = _now()
-        while self._debts and self._debts[0] <= now:
-            self._debts.popleft()  # a window later its call counts no more
         lanes = self._turns.lanes()
-        if not lanes and not self._debts:
-            return None
-        open_at = {lane: self._open_at(lane) for lane in ([Lane.FAST] if self._debts else lanes)}
-        if self._debts:
-            if not self._paying and open_at[Lane.FAST] <= now:
-                self._paying = True
-                self._tasks.create_task(self._pay())
-            return None if self._paying else open_at[Lane.FAST]
+        open_at = {lane: self._open_at(lane) for lane in lanes}
         ready = [lane for lane in lanes if open_at[lane] <= now]
         if ready:
             self._launch(ready)
@@ -172,10 +156,10 @@ class Acquirer:
         """Start attempts for the *ready* lanes: no more than can have a place, one by one where a window was full."""
         others = self._turns.count([lane for lane in ready if lane is not Lane.FAST])
         most = min(self._fullness[shared].attempts for shared, _ in PAIRS)
-        while self._pending < min(others, self._limits.in_flight - self._held, most):
+        while self._pending < min(others, self._places - self._held, most):
             self._begin(urgent=False)
         fast = self._turns.count([Lane.FAST]) if Lane.FAST in ready else 0
-        while self._urgent < min(fast, self._limits.in_flight):
+        while self._urgent < min(fast, self._places):
             self._begin(urgent=True)
 
     def _begin(self, *, urgent: bool) -> None:
@@ -195,8 +179,8 @@ class Acquirer:
                 place.release()
                 raise
             self._held += 1
-            if not lanes or _now() - grant.taken > self._grace / 2 or not self._turns.give(grant, lanes):
-                grant.discard()
+            if not lanes or _now() - grant.taken > MAX_AGE / 2 or not self._turns.give(grant, lanes):
+                grant.release()
         except QueueUnavailable as error:
             self._turns.fail(error)
         finally:
@@ -233,19 +217,6 @@ class Acquirer:
         fullness.answer(occupied)
         return occupied
 
-    async def _pay(self) -> None:
-        """Occupy one more slot for a call that may have arrived after its first one had begun to run out."""
-        try:
-            if await self._take_slots(fast=True) and self._debts:
-                self._debts.popleft()
-        except QueueUnavailable as error:
-            self._turns.fail(error)
-            for window in PAIRS[0]:
-                self._fullness[window].answer(False)  # which makes the next try wait
-        finally:
-            self._paying = False
-            self._turns.changed.set()
-
     def _open_at(self, lane: Lane) -> float:
         """Return when it is worth asking for *lane*."""
         return max(
@@ -264,7 +235,7 @@ class _Fullness:
 
     def __init__(self, limits: Limits, window: Window, random: Random) -> None:
         self.open_at = 0.0 if capacity(limits, window) else float("inf")
-        self.attempts = limits.in_flight
+        self._most = self.attempts = places(limits)
         self._limits = limits
         self._lifetime = lifetime(limits, window)
         self._random = random
@@ -285,7 +256,7 @@ class _Fullness:
             self._expiries.append(now + self._lifetime + EXPIRY_JITTER)
             self._pause = 0.0
             self.open_at = 0.0
-            self.attempts = min(2 * self.attempts, self._limits.in_flight)
+            self.attempts = min(2 * self.attempts, self._most)
             return
         shortest, longest = self._limits.minute * FIRST_LOOK, self._limits.minute * LAST_LOOK
         self._pause = min(max(2 * self._pause, shortest), longest)
@@ -304,21 +275,16 @@ class _Grant:
         self._acquirer = acquirer
 
     def release(self) -> None:
-        """Give the place back; the call has ended."""
+        """Give the place back."""
         if self._place is not None:
             place, self._place = self._place, None
-            self._acquirer.released(place, self.taken)
+            place.release()
+            self._acquirer.released()
 
     def when_lost(self, end: Callable[[], None] | None) -> None:
         """Call *end* once if the place is taken away while the call runs."""
         if self._place is not None:
             self._place.when_lost(end)
-
-    def discard(self) -> None:
-        """Give the place back; no call was made."""
-        if self._place is not None:
-            place, self._place = self._place, None
-            self._acquirer.released(place, _now())
 
 
 def _now() -> float:

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from hashlib import sha256
 from typing import Final
 
-from shared.quota.acquirer import Window, capacity, lifetime
+from shared.quota.acquirer import Window, capacity, lifetime, places
 from shared.quota.port import Limits
 
 _PLAIN: Final = re.compile(r"[a-z0-9_]{1,40}(/[a-z0-9_]{1,40}){0,2}")
@@ -32,7 +32,7 @@ class Names:
 
     def places(self, endpoint: str, limits: Limits) -> str:
         """Return the queue that holds one message for each place in flight."""
-        return f"{self._root}.{_safe(endpoint)}.places.{limits.in_flight}.v1"
+        return f"{self._root}.{_safe(endpoint)}.places.{places(limits)}.v1"
 
     def claim(self, name: str, seconds: float) -> str:
         """Return the queue that holds at most one message: of whoever claimed *name*."""

@@ -49,14 +49,14 @@ class Limits:
 
     def minute_for(self, lane: Lane) -> int:
         """Return up to which count of the minute *lane* may call."""
-        return self.per_minute if lane is Lane.FAST else _share(self.per_minute, self.minute_reserve)
+        return self.per_minute if lane is Lane.FAST else share(self.per_minute, self.minute_reserve)
 
     def hour_for(self, lane: Lane) -> int:
         """Return up to which count of the hour *lane* may call."""
-        return self.per_hour if lane is Lane.FAST else _share(self.per_hour, self.hour_reserve)
+        return self.per_hour if lane is Lane.FAST else share(self.per_hour, self.hour_reserve)
 
 
-def _share(limit: int, reserve: float) -> int:
+def share(limit: int, reserve: float) -> int:
     """Return what is left of *limit* beside the reserve: at least one, or a small limit would stop a lane for ever."""
     return max(1, int(limit * (1 - reserve) + 1e-9))
 

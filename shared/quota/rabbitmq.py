@@ -25,7 +25,7 @@ from shared.amqp.publisher import Publisher, Unroutable
 from shared.clock import Clock
 from shared.domain.errors import ConfigurationError, QueueUnavailable
 from shared.domain.events import Lane
-from shared.quota.acquirer import Acquirer, Place, Window, capacity, lifetime
+from shared.quota.acquirer import Acquirer, Place, Window, capacity, lifetime, places
 from shared.quota.names import Names
 from shared.quota.port import Grant, Limits, Snapshot, Usage
 from shared.quota.rabbitmq_notices import RabbitNotices
@@ -229,7 +229,7 @@ class RabbitQuota:
         try:
             used = {window: await self._count(channel, endpoint, window, self._limits) for window in Window}
             with translated("count the places"):
-                places = await channel.declare_queue(
+                free = await channel.declare_queue(
                     self._names.places(endpoint, self._limits), passive=True, timeout=CALL_SECONDS
                 )
         finally:
@@ -238,7 +238,7 @@ class RabbitQuota:
             endpoint=endpoint,
             minute=used[Window.MINUTE] + used[Window.MINUTE_FAST],
             hour=used[Window.HOUR] + used[Window.HOUR_FAST],
-            in_flight=self._limits.in_flight - (places.declaration_result.message_count or 0),
+            in_flight=places(self._limits) - (free.declaration_result.message_count or 0),
             limits=self._limits,
         )
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from random import Random
 
 from shared.domain.errors import QueueUnavailable
-from shared.quota.acquirer import Window, capacity, lifetime
+from shared.quota.acquirer import Window, capacity, lifetime, places
 from shared.quota.port import Limits
 
 
@@ -23,7 +23,7 @@ class BrokerModel:
         self.up = True
         self.asked = 0
         self._slots: defaultdict[tuple[str, Window], deque[float]] = defaultdict(deque)
-        self._free: defaultdict[str, int] = defaultdict(lambda: limits.in_flight)
+        self._free: defaultdict[str, int] = defaultdict(lambda: places(limits))
         self._waiting: defaultdict[str, list[Waiter]] = defaultdict(list)
         self.links: dict[Link, None] = {}
 

@@ -14,6 +14,7 @@ from random import Random
 from shared.domain.events import CustomerAdded, Lane
 from shared.domain.ids import CorpId, ExternalUserId, StaffUserId
 from shared.queue.message import message_for
+from shared.quota.acquirer import Window, capacity
 from shared.quota.port import Limits
 from tests.simulation.virtual import StuckError, run_virtual
 from tests.simulation.workers import GET, REMARK, WELCOME, Worker, World
@@ -80,7 +81,7 @@ class _Schedule:
 
     def _draw_limits(self) -> Limits:
         draw = self._random
-        per_minute = draw.randint(10, 60)
+        per_minute = draw.choice((10, 20, 40, 80, 150))
         return Limits(
             per_minute=per_minute,
             per_hour=per_minute * draw.randint(2, 4),
@@ -133,8 +134,8 @@ class _Schedule:
             (event,) = draw.choices([event for event, _ in events], [weight for _, weight in events])
             self._calm.append((calm_from, loop.time()))
             await event(group)
-            calm_from = loop.time() + 10.0
-        self._calm.append((calm_from, end))
+            calm_from = loop.time() + 30.0
+        self._calm.append((max(calm_from, end), HORIZON))
 
     async def _finish(self, group: asyncio.TaskGroup) -> bool:
         """Put everything right and wait until all is done; tell whether it was."""
@@ -243,6 +244,16 @@ class _Schedule:
         ][:3]
 
     def _used_up(self, start: float, end: float) -> bool:
-        """Tell whether fast calls alone had used up what only they may: then a welcome waits too."""
-        fast = Counter(called for at, called, lane in self._world.sent if lane is Lane.FAST and start - 36 < at < end)
-        return any(count > self._limits.per_minute * 0.1 for count in fast.values())
+        """Tell whether fast calls had used up what only they may: then a welcome waits too."""
+        for seconds, reserve in (
+            (self._limits.minute, capacity(self._limits, Window.MINUTE_FAST)),
+            (self._limits.hour, capacity(self._limits, Window.HOUR_FAST)),
+        ):
+            fast = Counter(
+                called
+                for at, called, lane in self._world.sent
+                if lane is Lane.FAST and start - seconds - 0.1 < at < end
+            )
+            if any(count >= reserve for count in fast.values()):
+                return True
+        return False
