@@ -14,6 +14,8 @@ RUN /opt/qudao/bin/pip install --no-deps --no-build-isolation . \
     && /opt/qudao/bin/pip uninstall --yes setuptools pip
 
 FROM python:3.11-slim-bookworm
+# The font draws the Chinese names under QR codes and in charts.
+RUN apt-get update && apt-get install --yes --no-install-recommends fonts-wqy-microhei && rm -rf /var/lib/apt/lists/*
 RUN useradd --system --uid 10001 --home-dir /app --shell /usr/sbin/nologin qudao \
     && install --directory --owner=qudao --group=qudao /app /app/var
 COPY --from=build /opt/qudao /opt/qudao

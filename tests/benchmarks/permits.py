@@ -1,0 +1,94 @@
+"""
+A worker that holds every place in flight is killed with -9, again and again: how soon are the places back?
+
+    python -m tests.benchmarks.permits --kills 500 [--broker amqp://… | --sqlite]
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from shared.clock import SystemClock
+from shared.domain.events import Lane
+from shared.quota.port import Counters, Limits
+from shared.quota.rabbitmq import RabbitQuota
+from shared.quota.sqlite import SqliteQuota
+from shared.sqlite import Database
+from tests.benchmarks.rig import broker_from, own_prefix, percentiles, print_result
+
+ENDPOINT = "externalcontact/remark"
+PLACES = 3
+LIMITS = Limits(per_minute=10**6, per_hour=10**6, in_flight=PLACES)
+
+
+@asynccontextmanager
+async def counters(where: str, prefix: str) -> AsyncIterator[Counters]:
+    """Open the shared counters: in a broker, or in a file when *where* is a path."""
+    async with AsyncExitStack() as stack:
+        if where.startswith("amqp"):
+            yield await stack.enter_async_context(RabbitQuota(where, "ww1", LIMITS, SystemClock(), prefix=prefix))
+        else:
+            database = await stack.enter_async_context(Database(Path(where)))
+            yield await stack.enter_async_context(SqliteQuota(database, LIMITS, SystemClock()))
+
+
+async def hold(where: str, prefix: str) -> None:
+    """Take every place, say so, and never give one back."""
+    async with counters(where, prefix) as quota:
+        grants = [await quota.acquire(ENDPOINT, Lane.FAST) for _ in range(PLACES)]
+        print(json.dumps({"held": len(grants)}), flush=True)
+        await asyncio.Event().wait()
+
+
+async def measure(where: str, prefix: str, kills: int) -> dict[str, Any]:
+    """Kill a holder *kills* times; return how long it took until all its places could be had."""
+    seconds = []
+    command = [sys.executable, "-m", "tests.benchmarks.permits", "--hold", where, "--prefix", prefix]
+    async with counters(where, prefix) as quota:
+        for number in range(kills):
+            holder = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
+            assert holder.stdout is not None
+            assert await holder.stdout.readline(), "the holder did not start"
+            holder.kill()
+            killed = time.monotonic()
+            async with asyncio.timeout(60):
+                grants = [await quota.acquire(ENDPOINT, Lane.FAST) for _ in range(PLACES)]
+            seconds.append(time.monotonic() - killed)
+            for grant in grants:
+                grant.release()
+            await holder.wait()
+            if number % 50 == 49:
+                print(f"{number + 1} kills, longest {max(seconds):.2f} s", flush=True)
+    return {"kills": kills, "places": PLACES, "seconds_until_all_are_back": percentiles(seconds)}
+
+
+def main() -> None:
+    """Measure and print one JSON document."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=500)
+    parser.add_argument("--broker", help="amqp:// URL; without it a broker is started")
+    parser.add_argument("--sqlite", action="store_true", help="measure the embedded quota instead")
+    parser.add_argument("--hold", help=argparse.SUPPRESS)
+    parser.add_argument("--prefix", default=own_prefix(), help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.hold:
+        asyncio.run(hold(given.hold, given.prefix))
+    elif given.sqlite:
+        with tempfile.TemporaryDirectory() as folder:
+            print_result(asyncio.run(measure(os.path.join(folder, "quota.db"), given.prefix, given.kills)))  # noqa: PTH118 - a path as text
+    else:
+        with broker_from(given.broker) as url:
+            print_result(asyncio.run(measure(url, given.prefix, given.kills)))
+
+
+if __name__ == "__main__":
+    main()
