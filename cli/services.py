@@ -22,9 +22,10 @@ from cli.failures import run_async
 from ingress.server import serve
 from ingress.spool import Intake
 from shared.domain.channels import Channels
+from shared.domain.errors import ConfigurationError
 from shared.logs import configure_logging
 from shared.settings import Need, Settings, load_settings
-from shared.web import Address, admin_listening
+from shared.web import Address, admin_listening, bind
 from workers.consumer import Worker
 from workers.schedule import Schedule
 
@@ -88,7 +89,7 @@ async def serve_until(
         if callbacks:
             intake = await stack.enter_async_context(open_spool(settings, queue, registry))
         admin = await stack.enter_async_context(
-            admin_listening(settings.admin_listen, registry=registry, check=intake.check, stop=stop)
+            admin_listening(_free_admin(settings), registry=registry, check=intake.check, stop=stop)
         )
         log.info("admin.listening", host=admin.host, port=admin.port)
         async with asyncio.TaskGroup() as group:
@@ -104,6 +105,17 @@ async def serve_until(
                     stop=stop,
                     on_listening=on_listening,
                 )
+
+
+def _free_admin(settings: Settings) -> Address:
+    """Return where operators look: any free port when the default one is taken, by another service of this machine."""
+    try:
+        bind(settings.admin_listen).close()
+    except ConfigurationError:
+        if "admin_listen" in settings.model_fields_set:
+            raise
+        return Address(settings.admin_listen.host, 0)
+    return settings.admin_listen
 
 
 async def _work(worker: Worker, schedule: Schedule | None, stop: asyncio.Event) -> None:

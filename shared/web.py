@@ -51,7 +51,9 @@ def bind(address: Address) -> socket.socket:
         return socket.create_server((address.host, address.port), family=family, backlog=_BACKLOG)
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else "it cannot be resolved"
-        raise ConfigurationError([f"cannot listen on {address.host}:{address.port}: {reason}"]) from error
+        raise ConfigurationError(
+            [f"cannot listen on {address.host}:{address.port}: {reason}; end what listens there or set another address"]
+        ) from error
 
 
 @asynccontextmanager

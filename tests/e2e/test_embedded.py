@@ -159,3 +159,21 @@ async def test_parked_is_listed_replayed_and_dropped(tmp_path):
             code, out, _ = await run_to_end("status", "--json", folder=tmp_path, env=env)
             assert code == 0
             assert {place["name"]: place["messages"] for place in orjson.loads(out)["queue"]}["parked"] == 0
+
+
+async def test_two_services_on_one_machine(tmp_path):
+    """Without a setting each service finds a port for its operators; one that was set and is taken is refused."""
+    simulator = Simulator(SimulatorConfig.quiet())
+    async with run_simulator(simulator) as server:
+        env = settings(simulator, server.url, tmp_path)
+        del env["QUDAO_ADMIN_LISTEN"]
+        async with (
+            qudao("ingress", folder=tmp_path, env=env) as ingress,
+            qudao("worker", folder=tmp_path, env=env) as worker,
+        ):
+            ports = {(await process.logged("admin.listening"))["port"] for process in (ingress, worker)}
+            assert len(ports) == 2
+            taken = {**env, "QUDAO_ADMIN_LISTEN": f"127.0.0.1:{ports.pop()}"}
+            code, _, err = await run_to_end("worker", folder=tmp_path, env=taken)
+            assert code == 2
+            assert "cannot listen" in err
