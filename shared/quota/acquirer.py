@@ -40,7 +40,10 @@ MAX_AGE: Final = 2.0
 
 FIRST_LOOK: Final = 1 / 600
 LAST_LOOK: Final = 1 / 60
-"""Shortest and longest pause between two looks at a full window, in minutes: a tenth of a second and a second."""
+"""Shortest and longest pause between two looks at a full minute, in minutes: a tenth of a second and a second."""
+
+HOUR_PATIENCE: Final = 5
+"""How much longer the pauses are for a full hour: each look costs a slot of the minute."""
 
 EXPIRY_JITTER: Final = 0.003
 """Seconds after which a slot that expires is gone for certain."""
@@ -195,14 +198,15 @@ class Acquirer:
         grant = _Grant(self, place, _now())
         if not len(self._turns):
             return grant, []
-        return grant, await self._take_slots(fast=Lane.FAST in self._turns.lanes())
+        return grant, await self._take_slots()
 
-    async def _take_slots(self, *, fast: bool) -> list[Lane]:
+    async def _take_slots(self) -> list[Lane]:
+        """Occupy a slot of each window and return the lanes they are good for; none when a window is full."""
         lanes = list(Lane)
         for shared, reserved in PAIRS:
             if await self._occupy(shared):
                 continue
-            if not fast or not await self._occupy(reserved):
+            if Lane.FAST not in self._turns.lanes() or not await self._occupy(reserved):
                 return []
             lanes = [Lane.FAST]
         return lanes
@@ -236,7 +240,8 @@ class _Fullness:
     def __init__(self, limits: Limits, window: Window, random: Random) -> None:
         self.open_at = 0.0 if capacity(limits, window) else float("inf")
         self._most = self.attempts = places(limits)
-        self._limits = limits
+        patience = limits.minute * (1 if window in PAIRS[0] else HOUR_PATIENCE)
+        self._shortest, self._longest = patience * FIRST_LOOK, patience * LAST_LOOK
         self._lifetime = lifetime(limits, window)
         self._random = random
         self._pause = 0.0
@@ -245,7 +250,7 @@ class _Fullness:
     def ask(self) -> None:
         """Note that somebody asks: where the window was full, nobody else does before the answer."""
         if self._pause:
-            self.open_at = _now() + max(self._pause, self._limits.minute * LAST_LOOK)
+            self.open_at = _now() + self._longest
 
     def answer(self, occupied: bool) -> None:
         """Learn from the broker's answer."""
@@ -258,8 +263,7 @@ class _Fullness:
             self.open_at = 0.0
             self.attempts = min(2 * self.attempts, self._most)
             return
-        shortest, longest = self._limits.minute * FIRST_LOOK, self._limits.minute * LAST_LOOK
-        self._pause = min(max(2 * self._pause, shortest), longest)
+        self._pause = min(max(2 * self._pause, self._shortest), self._longest)
         self.attempts = 1
         self.open_at = now + self._pause * self._random.uniform(0.5, 1.0)
         if self._expiries:
