@@ -22,6 +22,7 @@ from shared.domain.errors import (
     WelcomeRefused,
 )
 from shared.domain.events import CustomerHalfAdded, Lane, Work
+from shared.domain.marks import WELCOME_SECONDS
 from shared.queue.message import Failure
 from shared.queue.port import RETRY_DELAYS
 
@@ -53,9 +54,6 @@ HELD_SECONDS: Final = 10
 Longest delay of work that was in hand when its API was held back. It then waits in its lane, where nothing is taken as
 long as the API is held back, and goes on as soon as it is not.
 """
-
-WELCOME_SECONDS: Final = 20.0
-"""Life of a WelcomeCode, from the event's CreateTime (doc 92137)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
