@@ -3,6 +3,7 @@
 import typer
 
 from cli import channels, parked
+from cli.api import api
 from cli.backfill import backfill
 from cli.demo import demo
 from cli.reconcile import reconcile_command
@@ -25,6 +26,7 @@ app.command("reconcile")(reconcile_command)
 app.command()(report)
 app.add_typer(parked.app, name="parked")
 app.add_typer(channels.app, name="channels")
+app.command("api")(api)
 
 
 def main() -> None:

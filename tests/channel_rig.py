@@ -78,7 +78,7 @@ class Desk:
     async def say(self, command: Callable[..., Awaitable[int | None]], *arguments: Any, **options: Any) -> Said:
         """Run *command* as `qudao` does; options that are not given are off."""
         names = command.__kwdefaults__ or {}
-        wanted = [name for name in command.__annotations__ if name not in ("return", "out", "keys")]
+        wanted = [name for name in command.__annotations__ if name not in ("return", "request", "out", "keys")]
         given = {name: False for name in wanted if name not in names} | options
         self.capsys.readouterr()
         try:
