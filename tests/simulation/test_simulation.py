@@ -1,0 +1,44 @@
+"""Thousands of courses a deployment can take run with ``python -m tests.simulation``; some of them run here."""
+
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+from tests.simulation.schedule import run_seed
+
+SEEDS = 72
+TOGETHER = 12
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> Iterator[None]:
+    """Thousands of log lines about misfortunes that are wanted help nobody."""
+    before = structlog.get_config()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    yield
+    structlog.configure(**before)
+
+
+@pytest.mark.parametrize("first", range(0, SEEDS, TOGETHER))
+def test_no_overrun_nothing_lost_nobody_stuck(first: int) -> None:
+    """Whatever befalls the workers and the broker: the limits hold, all work ends, welcomes do not wait."""
+    failed = [(seed, problems) for seed in range(first, first + TOGETHER) if (problems := run_seed(seed).problems)]
+    assert not failed
+
+
+def test_a_seed_takes_the_same_course_again() -> None:
+    """Also in another process, where memory and hashes lie elsewhere: a failure can be looked at."""
+    course = "from tests.simulation.schedule import run_seed; print(*(run_seed(seed).course for seed in (1, 4, 6)))"
+    there = subprocess.run(
+        [sys.executable, "-c", course],
+        env={**os.environ, "PYTHONHASHSEED": "7", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.splitlines()[-1]
+    assert there.split() == [run_seed(seed).course for seed in (1, 4, 6)]
