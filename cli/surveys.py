@@ -52,6 +52,7 @@ class Watch:
     def __init__(self, tally: Tally) -> None:
         self._tally = tally
         self._started = CLOCK.time()
+        self._members_read = self._relations_read = self._relations = 0
         self._console = Console(stderr=True)
         self._progress = Progress(
             SpinnerColumn(),
@@ -83,16 +84,24 @@ class Watch:
         self._console.print(f"qudao: {escape(text)}", highlight=False, soft_wrap=True)
 
     def on_walk(self, walk: Walk) -> None:
-        """Show how far *walk* is. WeCom never says how many relations there are, so the members are the measure."""
+        """Show how far *walk* is."""
+        relations = self._tally.relations
         elapsed = max(CLOCK.time() - self._started, 1e-3)
         text = (
-            f"{walk.members_read:,} of {walk.members:,} members, {self._tally.relations:,} relations"
-            f" ({self._tally.relations / elapsed:,.0f}/s), {self._tally.found(*CHANGES):,} to change"
+            f"{walk.members_read:,} of {walk.members:,} members, {relations:,} relations"
+            f" ({relations / elapsed:,.0f}/s), {self._tally.found(*CHANGES):,} to change"
         )
-        if 0 < walk.members_read < walk.members:
-            left = elapsed * (walk.members - walk.members_read) / walk.members_read
-            text += f", about {duration(left)} left"
-        self._progress.update(self._task, total=walk.members, completed=walk.members_read, description=text)
+        expected = self._expected(walk)
+        if expected and relations:
+            text += f", about {duration(max(expected - relations, 0) * elapsed / relations)} left"
+        self._progress.update(self._task, total=expected, completed=relations, description=text)
+
+    def _expected(self, walk: Walk) -> float | None:
+        """Guess the number of relations from the members who were read: WeCom never says how many there are."""
+        if walk.members_read != self._members_read:
+            self._members_read, self._relations_read = walk.members_read, self._relations
+        self._relations = self._tally.relations
+        return self._relations_read * walk.members / walk.members_read if walk.members_read else None
 
     def on_depth(self) -> Callable[[int], None]:
         """Return what shows how the bulk lane drains."""

@@ -135,7 +135,7 @@ class Surveyor:
         With *publish*, what would change is queued.
 
         Args:
-            on_walk: Is told of the walk before it begins, and after each page.
+            on_walk: Is told of the walk before it begins, after each page, and at the end.
             on_change: Is told of each relation that would change.
             notify: Is told what a person who waits may wonder about.
 
@@ -159,6 +159,7 @@ class Surveyor:
             for change in changes:
                 on_change(change)
             on_walk(walk)
+        on_walk(walk)
         return walk
 
     async def _parked(self) -> set[int]:

@@ -15,6 +15,7 @@ from shared.domain.marks import (
     Skip,
     SkipReason,
     Welcome,
+    bears_nothing,
     decide_mark,
     decide_welcome,
     missing_tag_ids,
@@ -340,3 +341,27 @@ def test_the_relation_s_state_leads_to_a_welcome():
 def test_details_are_not_wanted_where_no_channel_welcomes():
     """Without any welcome in the file, an event without a state costs no call."""
     assert decide_welcome(with_code(state=""), the_channels(), NOON) == Skip(reason=SkipReason.NO_WELCOME)
+
+
+FULL = {"description": parse_template("{channel}"), "tags": (EXPO_TAG,)}
+
+
+@pytest.mark.parametrize(
+    ("channel", "seen", "nothing"),
+    [
+        (FULL, {}, True),
+        (FULL, {"remark": ""}, True),
+        (FULL, {"tag_ids": frozenset([TAG_IDS[VIP_TAG]])}, True),
+        (FULL, {"remark": "展会26-Nana"}, False),
+        (FULL, {"remark": "老客户"}, False),
+        (FULL, {"description": "展会26"}, False),
+        (FULL, {"tag_ids": frozenset([TAG_IDS[EXPO_TAG]])}, False),
+        ({"remark": None, "tags": (EXPO_TAG,)}, {"remark": "老客户", "description": "谈了三次"}, True),
+    ],
+)
+def test_what_bears_nothing_of_its_mark_is_told_from_the_rest(channel, seen, nothing):
+    """Only what the channel writes counts, whoever wrote it; what the channel leaves alone does not."""
+    relation = Relation(
+        **{"staff": StaffUserId("lin"), "customer": ExternalUserId("wm1"), "name": "Nana", "remark": "Nana", **seen}
+    )
+    assert bears_nothing(a_channel(**channel), relation, TAG_IDS) is nothing
