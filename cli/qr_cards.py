@@ -70,8 +70,11 @@ def _fitted(name: str, width: int) -> tuple[ImageFont.FreeTypeFont, list[str]]:
 
 def _balanced(name: str, font: ImageFont.FreeTypeFont, width: int, lines: list[str]) -> list[str]:
     """Return as many lines, as equal as they can be: no last character alone."""
-    while len(narrower := _wrapped(name, font, width := round(width * 0.97))) == len(lines):
-        lines = narrower
+    for narrower in range(width, width // 2, -4):
+        found = _wrapped(name, font, narrower)
+        if len(found) > len(lines):
+            break
+        lines = found
     return lines
 
 
