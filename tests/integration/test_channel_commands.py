@@ -1,15 +1,23 @@
 """`qudao channels` against the simulator: what an operator sees, and what WeCom has afterwards."""
 
+import asyncio
+import io
 import os
 import signal
 
+import orjson
 import pytest
+from typer.testing import CliRunner
 
 from cli.channel_apply import apply_plan, show_plan
-from cli.channels import _import, _list
+from cli.channels import _import, _list, app
 from shared.domain.channel_file import load_channels
+from shared.domain.ids import CorpId
 from shared.wecom.simulator.faults import Fault
+from shared.wecom.simulator.simulator import CORP_ID
+from tests.channel_campaign import QUDAO
 from tests.channel_rig import CHANNELS, desk
+from workers.lock_file import LockFile
 
 ADD = "externalcontact/add_contact_way"
 ALL = [("qd_button", "Mini"), ("qd_expo26", "展会26"), ("qd_shop", "Counter")]
@@ -317,3 +325,67 @@ async def test_the_list_needs_no_wecom(here):
     table = (await here.say(_list)).out
     assert rows[0]["config_id"] in table
     assert rows[0]["qr_code"] in table
+
+
+class Terminal(io.StringIO):
+    """A person who types."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(("typed", "code", "ways"), [("y\n", 0, 3), ("n\n", 1, 0), ("\n", 1, 0)])
+async def test_on_a_terminal_a_person_is_asked(here, monkeypatch, typed, code, ways):
+    """Only a yes applies the plan that was shown; Ctrl-C does afterwards what it did before."""
+    before = signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr("sys.stdin", Terminal(typed))
+    said = await here.say(apply_plan)
+    assert (said.code, len(here.ways())) == (code, ways)
+    assert "3 to create" in said.out
+    assert "Apply this?" in said.err
+    if code:
+        assert signal.getsignal(signal.SIGINT) == before
+
+
+async def test_a_second_apply_at_the_same_time_is_refused(here):
+    """Whoever comes second is told so before WeCom is asked."""
+    with LockFile(path=here.folder / "channels.lock.json", corp=CorpId(CORP_ID)).held():
+        said = await here.say(apply_plan, yes=True)
+    assert (said.code, len(here.simulator.journal)) == (2, 0)
+    assert "another `qudao channels`" in said.err
+
+
+async def test_the_commands_are_wired(here):
+    """Each command of the real program reaches what is tested here, and says what it says in one JSON document."""
+    await here.say(apply_plan, yes=True)
+    commands = {
+        ("channels", "apply", "--dry-run", "--json"): "actions",
+        ("channels", "import", "--dry-run", "--json"): "unknown",
+        ("channels", "qr", "--out", "qr", "--dry-run", "--json"): "files",
+        ("api", "get_follow_user_list", "--json"): "follow_user",
+    }
+    async with asyncio.TaskGroup() as group:
+        running = {words: group.create_task(qudao(here.folder, *words)) for words in commands}
+    for words, task in running.items():
+        code, out, err = task.result()
+        assert (code, err) == (0, b""), (words, err)
+        assert commands[words] in orjson.loads(out), words
+
+
+async def qudao(folder, *words):
+    process = await asyncio.create_subprocess_exec(
+        QUDAO,
+        *words,
+        cwd=folder,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await process.communicate()
+    return process.returncode, out, err
+
+
+@pytest.mark.parametrize("words", [["qr"], ["import", "--toml", "--json"], ["apply", "--foce"]])
+def test_wrong_usage_exits_with_2(words):
+    """A missing folder, two forms at once, an unknown option."""
+    assert CliRunner().invoke(app, words).exit_code == 2

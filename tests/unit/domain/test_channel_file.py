@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from shared.domain.channel_entries import ChannelEntry
-from shared.domain.channel_file import load_channels
+from shared.domain.channel_file import load_channels, place_of
 from shared.domain.channels import Attachment, Channels, Overwrite, TagName, looks_like_ours
 from shared.domain.errors import ConfigurationError
 from shared.domain.templates import parse_template
@@ -420,3 +420,36 @@ def test_the_reference_names_every_key():
     """Each key that a channel may hold is documented."""
     text = REFERENCE.read_text(encoding="utf-8")
     assert [key for key in ChannelEntry.model_fields if f"| `{key}`" not in text] == []
+
+
+@pytest.mark.parametrize(
+    ("key", "place"),
+    [
+        ("own", "c.toml:7: channels.own.staff"),
+        ("grouped", "c.toml:4: groups.g.staff"),
+        ("plain", "c.toml:2: defaults.staff"),
+    ],
+)
+def test_a_field_is_found_where_it_was_given(key: str, place: str):
+    """A channel's own value, that of its group, and the default each have their line."""
+    text = """[defaults]
+staff = ["a"]
+[groups.g]
+staff = ["b"]
+[channels.own]
+name = "O"
+staff = ["c"]
+[channels.grouped]
+name = "G"
+group = "g"
+[channels.plain]
+name = "P"
+"""
+    channel = next(each for each in load_channels(text).all if each.key == key)
+    assert place_of("staff", channel, text, source="c.toml") == place
+
+
+def test_a_field_that_was_not_given_is_placed_at_its_channel():
+    """A default of Qudao's own is nowhere in the file."""
+    (channel,) = load_channels(MINIMAL).all
+    assert place_of("memo", channel, MINIMAL) == "channels.toml:1: channels.a.memo"
