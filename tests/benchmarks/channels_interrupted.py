@@ -27,6 +27,7 @@ def main() -> int:
         f"{report.lost_answers} made a way and lost the answer: {report.ways.total()} ways, "
         f"{sum(count > 1 for count in report.ways.values())} states with more than one, "
         f"lock {'right' if locked == report.ids and not report.lock['retired'] else 'WRONG'}, "
+        f"{len(report.lock['intents'])} calls to look for once more, "
         f"{time.monotonic() - started:.0f} s\n"
     )
     return 0 if len(report.ways) == CHANNELS == report.ways.total() and locked == report.ids else 1

@@ -1,21 +1,20 @@
 """`qudao channels` against the simulator: what an operator sees, and what WeCom has afterwards."""
 
-import asyncio
 import io
 import os
 import signal
 
-import orjson
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from cli.channel_apply import apply_plan, show_plan
 from cli.channels import _import, _list, app
+from cli.main import app as program
 from shared.domain.channel_file import load_channels
 from shared.domain.ids import CorpId
 from shared.wecom.simulator.faults import Fault
 from shared.wecom.simulator.simulator import CORP_ID
-from tests.channel_campaign import QUDAO
 from tests.channel_rig import CHANNELS, desk
 from workers.lock_file import LockFile
 
@@ -355,34 +354,33 @@ async def test_a_second_apply_at_the_same_time_is_refused(here):
     assert "another `qudao channels`" in said.err
 
 
-async def test_the_commands_are_wired(here):
-    """Each command of the real program reaches what is tested here, and says what it says in one JSON document."""
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        ("channels plan", "actions"),
+        ("channels apply --yes", "applied"),
+        ("channels apply --dry-run", "actions"),
+        ("channels list", "channels"),
+        ("channels import --dry-run", "unknown"),
+        ("channels qr --out qr --channel shop --dry-run", "files"),
+        ("api get_follow_user_list", "follow_user"),
+    ],
+)
+async def test_the_program_reaches_each_command(here, monkeypatch, words, name):
+    """What the command line starts prints one JSON document on stdout, and nothing else anywhere."""
     await here.say(apply_plan, yes=True)
-    commands = {
-        ("channels", "apply", "--dry-run", "--json"): "actions",
-        ("channels", "import", "--dry-run", "--json"): "unknown",
-        ("channels", "qr", "--out", "qr", "--dry-run", "--json"): "files",
-        ("api", "get_follow_user_list", "--json"): "follow_user",
-    }
-    async with asyncio.TaskGroup() as group:
-        running = {words: group.create_task(qudao(here.folder, *words)) for words in commands}
-    for words, task in running.items():
-        code, out, err = task.result()
-        assert (code, err) == (0, b""), (words, err)
-        assert commands[words] in orjson.loads(out), words
+    started = []
 
+    def start(main):
+        started.append(main)
+        raise typer.Exit
 
-async def qudao(folder, *words):
-    process = await asyncio.create_subprocess_exec(
-        QUDAO,
-        *words,
-        cwd=folder,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    out, err = await process.communicate()
-    return process.returncode, out, err
+    for module in ("channels", "api"):
+        monkeypatch.setattr(f"cli.{module}.run_async", start)
+    assert CliRunner().invoke(program, [*words.split(), "--json"]).exit_code == 0
+    said = await here.say(started[0])
+    assert (said.code, said.err) == (0, "")
+    assert name in said.document
 
 
 @pytest.mark.parametrize("words", [["qr"], ["import", "--toml", "--json"], ["apply", "--foce"]])
