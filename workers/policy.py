@@ -24,7 +24,7 @@ from shared.domain.errors import (
 from shared.domain.events import CustomerHalfAdded, Lane, Work
 from shared.domain.marks import WELCOME_SECONDS
 from shared.queue.message import Failure
-from shared.queue.port import RETRY_DELAYS
+from shared.queue.port import RETRY_DELAYS, STALE_SECONDS
 
 LADDER: Final = (10, 60, 300, 1800, 7200, 21600, 21600, 21600, 21600)
 """Delays after the first, second… counted attempt, 26.6 h in all; then the work is parked."""
@@ -42,12 +42,6 @@ HALF: Final = (*EARLY, 7200, 21600)
 """Delays while a member has not accepted a half relation; that can take days."""
 
 HALF_HORIZON: Final = 7 * 86400.0
-
-STALE_SECONDS: Final = 300.0
-"""
-Age from which a live message makes room. After an outage the live lane is full of old customers; they move to bulk at
-the cost of two queue operations each, and no API call, so that whoever scans now is marked now.
-"""
 
 HELD_SECONDS: Final = 10
 """

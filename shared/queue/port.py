@@ -19,6 +19,12 @@ RETRY_DELAYS: tuple[int, ...] = (1, 3, 10, 30, 60, 120, 300, 600, 1800, 3600, 72
 RETRY_SPREAD = 0.1
 """Share of a delay that chance may add to it, so that what failed together does not come back together."""
 
+STALE_SECONDS = 300.0
+"""
+Age from which a live message makes room. After an outage the live lane is full of old customers; they move to bulk, at
+no API call, so that whoever scans now is marked now. Part of the topology, too.
+"""
+
 DELIVERY_LIMIT = 20
 """Deliveries without a settlement after which a message is suspected of killing its workers."""
 
@@ -95,7 +101,12 @@ class Parked:
 
 
 class EventQueue(Protocol):
-    """A queue with three lanes, delayed retries and a parking."""
+    """
+    A queue with three lanes, delayed retries and a parking.
+
+    A live message that was accepted ``STALE_SECONDS`` ago goes on in bulk, otherwise unchanged. A queue moves what it
+    can before anybody takes it, and promises no more: a stale one may still come from live, and memory moves none.
+    """
 
     async def publish(self, message: Message, lanes: Sequence[Lane]) -> None:
         """

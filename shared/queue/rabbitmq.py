@@ -26,7 +26,7 @@ from shared.clock import Clock, SystemClock
 from shared.domain.errors import ConfigurationError, QueueUnavailable
 from shared.domain.events import Lane
 from shared.queue.message import Message
-from shared.queue.port import Depth, Parked
+from shared.queue.port import STALE_SECONDS, Depth, Parked
 from shared.queue.rabbitmq_consumer import RabbitConsumer, consuming
 from shared.queue.rabbitmq_outbox import Outbox
 from shared.queue.rabbitmq_parking import Parking
@@ -42,7 +42,15 @@ START_SECONDS: Final = 10.0
 class RabbitQueue:
     """An :class:`~shared.queue.port.EventQueue` on a RabbitMQ broker or cluster, 3.10 or later."""
 
-    def __init__(self, url: str, clock: Clock | None = None, *, prefix: str = "qudao", settling: float = 2.0) -> None:
+    def __init__(
+        self,
+        url: str,
+        clock: Clock | None = None,
+        *,
+        prefix: str = "qudao",
+        settling: float = 2.0,
+        stale: float = STALE_SECONDS,
+    ) -> None:
         """
         Args:
             url: ``amqp://user:password@host:port/vhost`` or ``amqps://…``.
@@ -50,9 +58,10 @@ class RabbitQueue:
             prefix: Begins every queue's name, so that deployments can share a vhost.
             settling: Seconds to wait after queues were created. RabbitMQ 3.10 notes a new quorum queue on disk up
                 to a second late and, killed before, comes back without its messages, confirmed ones too.
+            stale: Seconds after which a live message goes on in bulk; the same for all who use *prefix*.
         """
         clock = clock or SystemClock()
-        self._topology = Topology(prefix=prefix)
+        self._topology = Topology(prefix=prefix, stale=stale)
         self._publishing = AmqpConnection(url, f"{prefix} publishing", self._prepare)
         self._consuming = AmqpConnection(url, f"{prefix} consuming")
         self._publisher = Publisher(self._publishing)

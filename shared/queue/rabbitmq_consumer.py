@@ -85,6 +85,7 @@ class RabbitConsumer:
         self._lane = lane
         self._inbox = Inbox()
         self._suspects = Inbox()
+        self._due_for_suspicion = Inbox()
         self._stopped = False
         self._closed = False
         self._subscription = Subscription(
@@ -116,13 +117,22 @@ class RabbitConsumer:
 
     async def run(self) -> None:
         """Fetch messages of the lane, for ever."""
-        await self._subscription.run()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._subscription.run())
+            group.create_task(self._suspect_killers())
 
     async def run_suspects(self, turn: asyncio.Lock) -> None:
         """Fetch suspects, for ever: one at a time in the whole process, so that a killer takes nobody with it."""
         async with turn, asyncio.TaskGroup() as group:
             group.create_task(self._suspicion.run())
             group.create_task(self._judge_suspects())
+
+    async def _suspect_killers(self) -> None:
+        """Do for the live lane, whose dead letters go to bulk, what a delivery limit does for the others."""
+        while True:
+            killer = await self._due_for_suspicion.take()
+            log.warning("delivery.suspected", event_id=killer.message.event_id, lane=killer.lane)
+            await _insist(killer.suspect)
 
     async def _judge_suspects(self) -> None:
         """Hand over a suspect that is here for the first time; park one that was not settled then either."""
@@ -141,7 +151,8 @@ class RabbitConsumer:
                 self._inbox.put(suspect)
 
     async def _deliver(self, raw: DeliveredMessage) -> None:
-        self._inbox.put(self._delivery(raw, self._lane, self._subscription))
+        delivery = self._delivery(raw, self._lane, self._subscription)
+        (self._due_for_suspicion if delivery.due_for_suspicion else self._inbox).put(delivery)
 
     async def _deliver_suspect(self, raw: DeliveredMessage) -> None:
         headers = headers_in(raw)
@@ -154,7 +165,7 @@ class RabbitConsumer:
             message_of(raw, now=self._clock.time()),
             lane,
             outbox=self._outbox,
-            suspects=self._topology.dead if subscription is self._suspicion else None,
+            suspected=subscription is self._suspicion,
             closed=lambda: self._closed,
             settled=subscription.settled,
         )

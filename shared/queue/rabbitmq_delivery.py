@@ -33,13 +33,13 @@ class RabbitDelivery:
         lane: Lane,
         *,
         outbox: Outbox,
-        suspects: str | None,
+        suspected: bool,
         closed: Callable[[], bool],
         settled: Callable[[DeliveredMessage], None],
     ) -> None:
         """
         Args:
-            suspects: The queue it came from, if that is not its lane's.
+            suspected: Whether it came from the suspects' queue instead of its lane's.
             closed: Whether the consumer was closed.
             settled: Is told when it was settled.
         """
@@ -47,7 +47,7 @@ class RabbitDelivery:
         self._message = message
         self._lane = lane
         self._outbox = outbox
-        self._suspects = suspects
+        self._suspected = suspected
         self._closed = closed
         self._tell_settled = settled
         self._settled = False
@@ -76,6 +76,11 @@ class RabbitDelivery:
     def redelivered(self) -> bool:
         """Whether this queue delivered it before. Says nothing before a fresh copy: 4.0 keeps the count."""
         return bool(self._raw.redelivered)
+
+    @property
+    def due_for_suspicion(self) -> bool:
+        """Whether it was delivered so often without a settlement that a queue with a limit would have moved it."""
+        return deliveries_before(headers_in(self._raw)) > DELIVERY_LIMIT
 
     async def ack(self) -> None:
         """Settle it as done."""
@@ -109,14 +114,21 @@ class RabbitDelivery:
         with self._settlement() as unsettled:
             if not unsettled:
                 return
-            if self._suspects is not None:
-                await self._outbox.to_queue(self._message, self._suspects, self._lane)
+            if self._suspected:
+                await self._outbox.to_suspects(self._message, self._lane)
                 await self._acknowledge()
             elif deliveries_before(headers_in(self._raw)) >= DELIVERY_LIMIT // 2:
                 await self._outbox.to_lanes(self._message, [self._lane])
                 await self._acknowledge()
             else:
                 await self._requeue()
+
+    async def suspect(self) -> None:
+        """Move it to the suspects; no settlement of a worker's, for it is done before a worker sees it."""
+        with self._settlement() as unsettled:
+            if unsettled:
+                await self._outbox.to_suspects(self._message, self._lane)
+                await self._acknowledge()
 
     @contextmanager
     def _settlement(self) -> Iterator[bool]:

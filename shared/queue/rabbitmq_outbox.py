@@ -38,22 +38,29 @@ class Outbox:
         self._restored = 0
 
     async def to_lanes(self, message: Message, lanes: Sequence[Lane]) -> None:
-        """Put *message* into all of *lanes* with one publish."""
-        await self._send(self._topology.jobs, key_of(frozenset(lanes)), message.body, headers_of(message))
+        """Put *message* into all of *lanes* with one publish; into bulk for live when it is stale."""
+        now = self._clock.time()
+        key = key_of(frozenset(self._lane_at(now, lane, message) for lane in lanes))
+        await self._send(self._topology.jobs, key, message.body, headers_of(message))
 
     async def to_tier(self, message: Message, lane: Lane, delay: int) -> None:
-        """Put *message* where it waits for *delay* seconds, or a little longer, and then goes to *lane*."""
+        """
+        Put *message* where it waits for *delay* seconds, or a little longer, and then goes to *lane*.
+
+        It goes to bulk instead of live when it will be stale by then.
+        """
         wait = delay * (1 + random.uniform(0, RETRY_SPREAD))  # noqa: S311 - not a secret
-        await self._send(self._topology.retry(delay), lane, message.body, headers_of(message), wait)
+        key = self._lane_at(self._clock.time() + wait, lane, message)
+        await self._send(self._topology.retry(delay), key, message.body, headers_of(message), wait)
 
     async def to_parking(self, message: Message, lane: Lane, failure: Failure) -> None:
         """Park *message* from *lane* with *failure* as the reason."""
         headers = parked_headers(message, failure, lane, self._clock.time())
         await self._send(DEFAULT_EXCHANGE, self._topology.parked, message.body, headers)
 
-    async def to_queue(self, message: Message, queue: str, lane: Lane) -> None:
-        """Put *message* into *queue* as if it had never been delivered."""
-        await self._send(DEFAULT_EXCHANGE, queue, message.body, {**headers_of(message), LANE: lane})
+    async def to_suspects(self, message: Message, lane: Lane) -> None:
+        """Put *message* from *lane* among the suspects, as if it had never been delivered."""
+        await self._send(DEFAULT_EXCHANGE, self._topology.dead, message.body, {**headers_of(message), LANE: lane})
 
     async def restore(self) -> None:
         """
@@ -70,6 +77,11 @@ class Outbox:
                 await self._topology.declare(self._connection.channel)
                 self._publisher.renew("queues were declared again")
                 self._restored += 1
+
+    def _lane_at(self, when: float, lane: Lane, message: Message) -> Lane:
+        """Return the lane that *message* for *lane* belongs to at the time *when*."""
+        stale = lane is Lane.LIVE and when - message.first_seen >= self._topology.stale
+        return Lane.BULK if stale else lane
 
     async def _send(
         self,

@@ -14,7 +14,7 @@ from aio_pika.exceptions import ChannelNotFoundEntity, ChannelPreconditionFailed
 from shared.amqp.connection import close_channel, said, translated
 from shared.domain.errors import ConfigurationError, QueueUnavailable
 from shared.domain.events import Lane
-from shared.queue.port import DELIVERY_LIMIT, RETRY_DELAYS, RETRY_SPREAD
+from shared.queue.port import DELIVERY_LIMIT, RETRY_DELAYS, RETRY_SPREAD, STALE_SECONDS
 
 log = structlog.get_logger()
 
@@ -30,6 +30,8 @@ class Topology:
     """The exchanges and queues of one deployment. All of it is durable and fixed: a change means a new ``.vN``."""
 
     prefix: str
+    stale: float = STALE_SECONDS
+    """Seconds after which what still waits in the live lane is moved to bulk."""
 
     @property
     def jobs(self) -> str:
@@ -67,7 +69,13 @@ class Topology:
     def queues(self) -> dict[str, dict[str, Any]]:
         """Return every queue with its arguments."""
         to_dead = {**_at_least_once(self.dead), "x-delivery-limit": DELIVERY_LIMIT}
-        lanes = {self.lane(lane): to_dead for lane in Lane}
+        to_bulk = {
+            **_at_least_once(self.jobs),
+            "x-dead-letter-routing-key": str(Lane.BULK),
+            "x-delivery-limit": NO_LIMIT,  # a queue dead-letters to one place: here consumers do what the limit does
+            "x-message-ttl": round(self.stale * 1000),
+        }
+        lanes = {self.lane(lane): to_bulk if lane is Lane.LIVE else to_dead for lane in Lane}
         tiers = {
             self.retry(delay): {
                 **_at_least_once(self.jobs),

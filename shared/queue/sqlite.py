@@ -18,7 +18,7 @@ from shared.domain.errors import ConfigurationError, QueueUnavailable
 from shared.domain.events import Lane
 from shared.queue import sqlite_tables as tables
 from shared.queue.message import Message
-from shared.queue.port import Consumer, Depth, Parked
+from shared.queue.port import STALE_SECONDS, Consumer, Depth, Parked
 from shared.queue.sqlite_consumer import Lanes, SqliteConsumer
 from shared.sqlite import Database
 
@@ -26,11 +26,15 @@ from shared.sqlite import Database
 class SqliteQueue:
     """An :class:`~shared.queue.port.EventQueue` in the file of *database*; entering it brings its tables up to date."""
 
-    def __init__(self, database: Database, clock: Clock) -> None:
+    def __init__(self, database: Database, clock: Clock, *, stale: float = STALE_SECONDS) -> None:
+        """
+        Args:
+            stale: Seconds after which a live message goes on in bulk.
+        """
         self._database = database
         self._clock = clock
         self._insert = database.batched(tables.insert)
-        self._lanes = Lanes(database, clock)
+        self._lanes = Lanes(database, clock, stale)
         self._consumers = 0
         self._consuming = asyncio.Lock()
         self._lock_file: int | None = None

@@ -11,6 +11,7 @@ import random
 from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
+from math import inf
 from typing import Final, TypeVar
 
 from apsw import Connection
@@ -35,9 +36,10 @@ Claiming = Callable[[Connection], tuple[list[Claim], float | None]]
 class Lanes:
     """What the consumers of one process share: the file, and whose turn it is."""
 
-    def __init__(self, database: Database, clock: Clock) -> None:
+    def __init__(self, database: Database, clock: Clock, stale: float) -> None:
         self.database = database
         self.clock = clock
+        self._stale = stale
         self.acknowledge = database.batched(tables.acknowledge)
         self.postpone = database.batched(tables.postpone)
         self.park = database.batched(tables.park)
@@ -84,7 +86,8 @@ class Lanes:
             return None
         if not self._suspects.get(lane):
             now = self.clock.time()
-            return partial(tables.claim, lane=lane, room=room, now=now, retries_first=retries_first)
+            stale = now - self._stale if lane is Lane.LIVE else -inf
+            return partial(tables.claim, lane=lane, room=room, now=now, retries_first=retries_first, stale=stale)
         if self._trial is not None or any(consumer.holds_any for consumer in self._consumers[lane]):
             return None
         self._trial = lane

@@ -5,10 +5,11 @@ Synchronous: these functions run in the database's thread, inside its transactio
 came together and return a result for each.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cache
+from math import inf
 from typing import Any, Final
 
 import orjson
@@ -55,6 +56,9 @@ SCHEMA: Final = (
 
 ROWS_AT_ONCE: Final = 64
 """Most rows of one INSERT and of one claim."""
+
+STALE_AT_ONCE: Final = 256
+"""Most stale rows of a kind that one claim moves to bulk, so that no transaction is long."""
 
 PAGE: Final = 200
 """Parked messages held in memory while they are listed."""
@@ -124,40 +128,62 @@ def insert(connection: Connection, items: list[tuple[Sequence[Lane], MessageRow]
     return [None] * len(items)
 
 
+_NEW: Final = "state = 0 AND lane = :lane AND due = 0"
+_DUE: Final = "state = 0 AND lane = :lane AND due > 0 AND due <= :now"
+
 _CLAIM: Final = """
     UPDATE message SET state = 1, due = 0, deliveries = deliveries + 1
-    WHERE id IN (SELECT id FROM message WHERE {where} LIMIT ?3)
+    WHERE id IN (SELECT id FROM message WHERE {which} LIMIT :room)
     RETURNING id, deliveries, event_id, first_seen, attempts, failure, body
 """
-_CLAIM_NEW: Final = _CLAIM.format(where="state = 0 AND lane = ?1 AND due = 0 AND ?2 ORDER BY first_seen")
-_CLAIM_DUE: Final = _CLAIM.format(where="state = 0 AND lane = ?1 AND due > 0 AND due <= ?2 ORDER BY due")
-_CLAIM_SUSPECT: Final = _CLAIM.format(where="state = 2 AND lane = ?1 AND ?2")
+_CLAIM_NEW: Final = _CLAIM.format(which=f"{_NEW} AND first_seen > :stale ORDER BY first_seen")
+_CLAIM_DUE: Final = _CLAIM.format(which=f"{_DUE} AND first_seen > :stale ORDER BY due")
+_CLAIM_SUSPECT: Final = _CLAIM.format(which="state = 2 AND lane = :lane")
+
+_DEMOTE: Final = (
+    "UPDATE message SET lane = :bulk WHERE id IN "
+    "(SELECT id FROM message WHERE {which} AND first_seen <= :stale LIMIT :at_once)"
+)
+_DEMOTIONS: Final = (_DEMOTE.format(which=_NEW), _DEMOTE.format(which=_DUE))
 
 
 def claim(
-    connection: Connection, lane: Lane, room: int, now: float, *, retries_first: bool
+    connection: Connection, lane: Lane, room: int, now: float, *, retries_first: bool, stale: float = -inf
 ) -> tuple[list[Claim], float | None]:
     """
-    Claim up to *room* rows, and return them and when the next retry of *lane* is due.
+    Claim up to *room* rows, and return them and when to look for the next at the latest.
 
-    The caller alternates *retries_first*, so that neither a backlog nor a storm of retries starves the other.
+    The caller alternates *retries_first*, so that neither a backlog nor a storm of retries starves the other. Rows that
+    were accepted at *stale* or before are left alone, and moved to bulk a few at a time.
     """
+    wanted = {"lane": lane.value, "now": now, "stale": stale}
     claims: list[Claim] = []
     for statement in (_CLAIM_DUE, _CLAIM_NEW) if retries_first else (_CLAIM_NEW, _CLAIM_DUE):
         if room > len(claims):
-            claims += _claimed(connection, statement, (lane.value, now, room - len(claims)))
+            claims += _claimed(connection, statement, {**wanted, "room": room - len(claims)})
+    if stale > -inf and _demote(connection, wanted):
+        return claims, now
     due = connection.execute("SELECT min(due) FROM message WHERE state = 0 AND lane = ? AND due > 0", (lane.value,)).get
     return claims, due
 
 
 def claim_suspect(connection: Connection, lane: Lane) -> tuple[list[Claim], float | None]:
     """Claim one suspect of *lane*."""
-    return _claimed(connection, _CLAIM_SUSPECT, (lane.value, 1, 1)), None
+    return _claimed(connection, _CLAIM_SUSPECT, {"lane": lane.value, "room": 1}), None
 
 
-def _claimed(connection: Connection, statement: str, parameters: tuple[str, float, int]) -> list[Claim]:
+def _claimed(connection: Connection, statement: str, parameters: Mapping[str, object]) -> list[Claim]:
     rows = _rows(connection, statement, parameters)
     return [Claim(row[0], row[1], message_of(row[2:])) for row in rows]
+
+
+def _demote(connection: Connection, wanted: Mapping[str, object]) -> int:
+    """Move some stale rows to bulk, otherwise as they are, and return how many."""
+    moved = 0
+    for statement in _DEMOTIONS:
+        connection.execute(statement, {**wanted, "bulk": Lane.BULK.value, "at_once": STALE_AT_ONCE})
+        moved += connection.changes()
+    return moved
 
 
 def acknowledge(connection: Connection, ids: list[int]) -> Sequence[None]:
@@ -328,5 +354,5 @@ def _json(numbers: list[int]) -> str:
     return orjson.dumps(numbers).decode()
 
 
-def _rows(connection: Connection, statement: str, parameters: Sequence[Any] = ()) -> list[Any]:
+def _rows(connection: Connection, statement: str, parameters: Sequence[Any] | Mapping[str, object] = ()) -> list[Any]:
     return connection.execute(statement, parameters).fetchall()

@@ -33,6 +33,8 @@ class QueueAdapter:
     """``depths`` knows how old the oldest message is."""
     counts_in_hand: bool
     """``depths`` counts deliveries that are not settled yet."""
+    moves_stale: bool
+    """Old live messages go on in bulk before anybody takes them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +49,7 @@ QUEUE_ADAPTERS: list[QueueAdapter] = []
 
 
 def queue_adapter(
-    *, tells_age: bool = True, counts_in_hand: bool = True
+    *, tells_age: bool = True, counts_in_hand: bool = True, moves_stale: bool = True
 ) -> Callable[[Callable[..., Opener]], Callable[..., Opener]]:
     """Run the queue contract against what the decorated function returns; its parameters are fixtures."""
 
@@ -55,7 +57,12 @@ def queue_adapter(
         needs = tuple(inspect.signature(make).parameters)
         QUEUE_ADAPTERS.append(
             QueueAdapter(
-                name=make.__name__, make=make, needs=needs, tells_age=tells_age, counts_in_hand=counts_in_hand
+                name=make.__name__,
+                make=make,
+                needs=needs,
+                tells_age=tells_age,
+                counts_in_hand=counts_in_hand,
+                moves_stale=moves_stale,
             ),
         )
         return make
@@ -63,7 +70,7 @@ def queue_adapter(
     return register
 
 
-@queue_adapter()
+@queue_adapter(moves_stale=False)
 def memory() -> Opener:
     """Open the one queue again and again: it lives as long as the process."""
     queue = MemoryQueue(SystemClock())

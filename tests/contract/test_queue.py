@@ -18,6 +18,7 @@ from shared.queue.port import (
     DELIVERY_LIMIT,
     KILLED_ITS_WORKER,
     RETRY_DELAYS,
+    STALE_SECONDS,
     Consumer,
     Delivery,
     EventQueue,
@@ -99,11 +100,11 @@ async def waiting(queue: EventQueue) -> dict[str, int]:
 async def test_published_message_is_delivered_unchanged(queue: EventQueue) -> None:
     """A message is delivered as it was published: identity, body, time, attempts and failure."""
     message = replace(a_message(7, first_seen=1760000000.123456), attempts=3, failure=BUSY)
-    async with queue.consume(Lane.LIVE, 10) as consumer:
-        await queue.publish(message, [Lane.LIVE])
+    async with queue.consume(Lane.BULK, 10) as consumer:
+        await queue.publish(message, [Lane.BULK])
         delivery = await taken(consumer)
         assert delivery.message == message
-        assert delivery.lane is Lane.LIVE
+        assert delivery.lane is Lane.BULK
         await delivery.ack()
 
 
@@ -193,6 +194,38 @@ async def test_many_may_take_at_once(queue: EventQueue) -> None:
         assert len({delivery.message.event_id for delivery in deliveries}) == 5
         for delivery in deliveries:
             await delivery.ack()
+
+
+async def test_old_live_message_makes_room(queue: EventQueue, backend: Backend) -> None:
+    """What was accepted too long ago goes on in bulk, otherwise unchanged, and what is young stays in live."""
+    old = replace(a_message(1, first_seen=time.time() - STALE_SECONDS), attempts=3, failure=BUSY)
+    young = replace(a_message(2, first_seen=time.time() - STALE_SECONDS / 2), attempts=2, failure=GONE)
+    await publish_all(queue, [old, young], Lane.LIVE)
+    if not backend.adapter.moves_stale:
+        assert sorted(await drained(queue, Lane.LIVE, 2), key=lambda message: message.event_id) == [old, young]
+        return
+    assert await drained(queue, Lane.LIVE, 1) == [young]
+    assert await drained(queue, Lane.BULK, 1) == [old]
+
+
+async def test_old_live_retry_makes_room(queue: EventQueue, backend: Backend) -> None:
+    """A live message that has become old by the time its retry is due goes on in bulk."""
+    message = a_message(1, first_seen=time.time() - STALE_SECONDS + 3)
+    async with (
+        queue.consume(Lane.LIVE, 1) as live,
+        queue.consume(Lane.BULK, 1) as bulk,
+        asyncio.TaskGroup() as group,
+    ):
+        await queue.publish(message, [Lane.LIVE])
+        retried = message.after(BUSY, counted=True)
+        await (await taken(live)).retry(retried, 3)
+        taking = [group.create_task(taken(consumer)) for consumer in (live, bulk)]
+        [first], [other] = await asyncio.wait(taking, return_when=asyncio.FIRST_COMPLETED)
+        other.cancel()
+        again = first.result()
+        assert again.message == retried
+        assert again.lane is (Lane.BULK if backend.adapter.moves_stale else Lane.LIVE)
+        await again.ack()
 
 
 async def test_cancelled_take_loses_nothing(queue: EventQueue) -> None:
@@ -382,7 +415,7 @@ async def _generator(queue: EventQueue) -> AsyncIterator[Parked]:
 async def test_replay_moves_to_bulk_with_fresh_attempts(queue: EventQueue) -> None:
     """Replay moves exactly the named messages to bulk: no attempts, no failure, first seen when it was."""
     messages = [replace(a_message(number, first_seen=1760000000.5), attempts=9, failure=BUSY) for number in range(3)]
-    first, second, third = await park_all(queue, messages)
+    first, second, third = await park_all(queue, messages, Lane.BULK)
     assert await queue.replay([first.id, third.id]) == 2
     replayed = await drained(queue, Lane.BULK, 2)
     expected = [replace(messages[number], attempts=0, failure=None) for number in (0, 2)]
@@ -599,7 +632,7 @@ async def test_depths_tell_the_age(queue: EventQueue, backend: Backend) -> None:
     """The age of the oldest message counts from its acceptance, through retries and parking; None if not known."""
     now = time.time()
     for number, age in enumerate([100, 5000, 300]):
-        await queue.publish(a_message(number, first_seen=now - age), [Lane.LIVE, Lane.BULK])
+        await queue.publish(a_message(number, first_seen=now - age), [Lane.FAST, Lane.BULK])
     async with queue.consume(Lane.BULK, 10) as consumer:
         for _ in range(3):
             delivery = await taken(consumer)
@@ -607,9 +640,9 @@ async def test_depths_tell_the_age(queue: EventQueue, backend: Backend) -> None:
                 await delivery.retry(delivery.message, 7200)
             else:
                 await delivery.park(delivery.message, GONE)
-    await until(lambda: holds(queue, {"live": 3, "retry.7200": 1, "parked": 2}))
+    await until(lambda: holds(queue, {"fast": 3, "retry.7200": 1, "parked": 2}))
     ages = {depth.name: depth.oldest_seconds for depth in await queue.depths() if depth.messages}
-    expected = {"live": 5000, "retry.7200": 5000, "parked": 300} if backend.adapter.tells_age else {}
+    expected = {"fast": 5000, "retry.7200": 5000, "parked": 300} if backend.adapter.tells_age else {}
     assert ages == {name: pytest.approx(expected[name], abs=SOON) if expected else None for name in ages}
 
 

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from shared.domain.errors import ConfigurationError, QueueUnavailable
 from shared.domain.events import Lane
 from shared.domain.ids import EventId
 from shared.queue.message import Failure, Message
-from shared.queue.port import DELIVERY_LIMIT, KILLED_ITS_WORKER, Consumer, Delivery
+from shared.queue.port import DELIVERY_LIMIT, KILLED_ITS_WORKER, STALE_SECONDS, Consumer, Delivery, Parked
 from shared.queue.rabbitmq import RabbitQueue
 from tests.brokers import AnyBroker
 
@@ -35,8 +36,8 @@ def _knock_often(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @asynccontextmanager
-async def opened(url: str, prefix: str) -> AsyncIterator[RabbitQueue]:
-    async with RabbitQueue(url, SystemClock(), prefix=prefix, settling=0) as queue:
+async def opened(url: str, prefix: str, *, stale: float = STALE_SECONDS) -> AsyncIterator[RabbitQueue]:
+    async with RabbitQueue(url, SystemClock(), prefix=prefix, settling=0, stale=stale) as queue:
         yield queue
 
 
@@ -370,7 +371,7 @@ async def test_suspect_is_tried_alone_and_its_neighbours_survive(amqp_url: str, 
             async with queue.consume(Lane.BULK, 2) as consumer:
                 await taken(consumer)
                 await taken(consumer)
-        assert await waiting(queue) == {"dead": 2}
+        await until(lambda: _holds(queue, {"dead": 2}))
         async with asyncio.timeout(SOON):
             while not (parked := [item async for item in queue.parked()]):
                 async with queue.consume(Lane.LIVE, 5) as live, queue.consume(Lane.BULK, 5) as bulk:
@@ -399,6 +400,70 @@ async def _first_of(*consumers: Consumer) -> Delivery | None:
         for task in pending:
             task.cancel()
     return next(iter(done)).result() if done else None
+
+
+async def test_live_message_that_waits_too_long_is_moved_to_bulk(amqp_url: str, prefix: str) -> None:
+    """The broker moves what waits in live for too long to bulk by itself, unchanged; what is in hand stays."""
+    messages = [replace(a_message(number, attempts=2), failure=BUSY) for number in range(3)]
+    async with opened(amqp_url, prefix, stale=1.0) as queue:
+        async with queue.consume(Lane.LIVE, 1) as live:
+            await queue.publish(messages[0], [Lane.LIVE])
+            in_hand = await taken(live)
+            for message in messages[1:]:
+                await queue.publish(message, [Lane.FAST, Lane.LIVE])
+            await until(lambda: _holds(queue, {"fast": 2, "bulk": 2}))
+            assert in_hand.message == messages[0]
+            await in_hand.ack()
+        async with queue.consume(Lane.BULK, 1) as bulk:
+            for expected in messages[1:]:
+                delivery = await taken(bulk)
+                assert (delivery.message, delivery.lane) == (expected, Lane.BULK)
+                await delivery.retry(delivery.message, 1)
+            async with channel_to(amqp_url) as channel:
+                tier = await channel.get_queue(f"{prefix}.retry.1.v1")
+                assert "x-death" not in (await tier.get()).headers
+        await until(lambda: _holds(queue, {"fast": 2, "bulk": 2}))
+
+
+async def _holds(queue: RabbitQueue, expected: dict[str, int]) -> bool:
+    return await waiting(queue) == expected
+
+
+async def test_killer_that_expired_from_live_is_parked_from_bulk(amqp_url: str, prefix: str) -> None:
+    """Where a message expired before says nothing about which lane it died in."""
+    message = replace(a_message(1, attempts=2), failure=BUSY)
+    async with opened(amqp_url, prefix, stale=0.2) as queue:
+        await queue.publish(message, [Lane.LIVE])
+        await until(lambda: _holds(queue, {"bulk": 1}))
+        parked = await _killed(queue, Lane.BULK)
+    assert [(item.message, item.lane, item.failure) for item in parked] == [(message, Lane.BULK, KILLED_ITS_WORKER)]
+
+
+async def _killed(queue: RabbitQueue, lane: Lane) -> list[Parked]:
+    """Die with what *lane* delivers, one message at a time, until something is parked."""
+    async with asyncio.timeout(SOON):
+        while not (parked := [item async for item in queue.parked()]):
+            async with queue.consume(lane, 1) as consumer:
+                await _first_of(consumer)
+    return parked
+
+
+async def test_killers_of_the_live_lane_are_suspected_by_its_consumers(amqp_url: str, prefix: str) -> None:
+    """A live killer and its neighbour go to the suspects, though live's dead letters go to bulk; neither gets lost."""
+    async with opened(amqp_url, prefix) as queue:
+        for number in range(2):
+            await queue.publish(a_message(number), [Lane.LIVE])
+        for _ in range(DELIVERY_LIMIT + 1):
+            async with queue.consume(Lane.LIVE, 2) as consumer:
+                await taken(consumer)
+                await taken(consumer)
+        async with queue.consume(Lane.LIVE, 2) as consumer:
+            suspect = await taken(consumer)
+            assert suspect.lane is Lane.LIVE
+            await until(lambda: _holds(queue, {"dead": 1}))  # the other waits: suspects are tried one at a time
+            await suspect.ack()
+            await (await taken(consumer)).ack()
+            await until(lambda: _holds(queue, {}))
 
 
 async def test_released_suspect_gets_another_try(amqp_url: str, prefix: str) -> None:

@@ -12,9 +12,9 @@ from shared.domain.events import CustomerAdded, Lane
 from shared.domain.ids import CorpId, EventId, ExternalUserId, StaffUserId
 from shared.queue.memory import MemoryQueue
 from shared.queue.message import Message, message_for
+from shared.queue.port import STALE_SECONDS
 from workers.consumer import SLOTS, Worker
 from workers.outcome import Outcome
-from workers.policy import STALE_SECONDS
 from workers.reporting import Reporter
 
 CLOCK = SystemClock()

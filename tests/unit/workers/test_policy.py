@@ -18,8 +18,8 @@ from shared.domain.errors import (
 from shared.domain.events import CustomerAdded, CustomerHalfAdded, Lane, RelationFound
 from shared.domain.ids import CorpId, ExternalUserId, StaffUserId
 from shared.queue.message import Failure
-from shared.queue.port import RETRY_DELAYS
-from workers.policy import EARLY, FEW, LADDER, STALE_SECONDS, Park, Retry, Settle, decide, describe, is_stale
+from shared.queue.port import RETRY_DELAYS, STALE_SECONDS
+from workers.policy import EARLY, FEW, LADDER, Park, Retry, Settle, decide, describe, is_stale
 
 CREATED = 1_767_229_384
 REMARK = "externalcontact/remark"

@@ -55,6 +55,7 @@ def test_no_statement_walks_through_the_messages(connection: apsw.Connection) ->
     tables.parked_after(connection, 0)
     tables.replay(connection, ["1"])
     tables.drop(connection, ["1"])
+    tables.claim(connection, Lane.LIVE, 1, NOW, retries_first=False, stale=NOW - 500)
     connection.exec_trace = None
     assert len(statements) > 20
     for statement, bindings in statements:
@@ -82,6 +83,28 @@ def test_oldest_is_claimed_first(connection: apsw.Connection) -> None:
     publish(connection, range(50, 60))
     publish(connection, range(10))
     assert sorted(claimed(connection, 10)) == list(range(10))
+
+
+def test_stale_rows_are_never_claimed_and_move_to_bulk_in_steps(connection: apsw.Connection) -> None:
+    """Old live rows, retries among them, go to bulk a few at a time; the young ones are claimed meanwhile."""
+    count = 2 * tables.STALE_AT_ONCE
+    publish(connection, range(count))  # accepted at NOW - 1000 and after
+    claims, _ = tables.claim(connection, Lane.LIVE, 64, NOW, retries_first=False)
+    tables.postpone(connection, [(claim.id, claim.message, 10, NOW - 1) for claim in claims])
+    publish(connection, range(990, 1000))
+    before = {row[0]: row[1:] for row in connection.execute("SELECT id, state, due, delay, first_seen FROM message")}
+    stale, young, steps = NOW - 1000 + count, [], 0
+    while (found := tables.claim(connection, Lane.LIVE, 4, NOW, retries_first=False, stale=stale))[1] is not None:
+        young += [int(claim.message.event_id) for claim in found[0]]
+        steps += 1
+    assert young + [int(claim.message.event_id) for claim in found[0]] == list(range(990, 1000))
+    assert steps == 2
+    moved = {
+        row[0]: row[1:]
+        for row in connection.execute("SELECT id, state, due, delay, first_seen FROM message WHERE lane = 'bulk'")
+    }
+    assert len(moved) == count
+    assert moved.items() <= before.items()
 
 
 def test_claim_tells_when_the_next_retry_is_due(connection: apsw.Connection) -> None:
