@@ -12,7 +12,7 @@ from shared.wecom.simulator.simulator import Simulator
 from tests.backfill_rig import LISTS, PERSONS_REMARK, READS, old_corp, rig
 from tests.e2e.processes import run_to_end, settings, until
 
-RELATIONS = 3000
+RELATIONS = 2000
 
 
 async def test_few_calls_and_little_memory(tmp_path):
@@ -29,10 +29,10 @@ async def test_few_calls_and_little_memory(tmp_path):
 
 async def test_killed_and_restarted_it_comes_to_the_same(tmp_path):
     """Killed at random points and run again while a worker works: all are right in the end, nobody is written twice."""
-    corp = old_corp(2000, staff=10, differ=0.05, default_latency=0.005, latency_scale=1.0)
+    corp = old_corp(1500, staff=10, differ=0.05, default_latency=0.005, latency_scale=1.0)
     random = Random(3)
     async with rig(corp, tmp_path) as old, old.working():
-        kills = [await old.run_and_kill("backfill", after=random.randrange(1, 19)) for _ in range(2)]
+        kills = [await old.run_and_kill("backfill", after=random.randrange(1, 14)) for _ in range(2)]
         assert (await old.run("backfill")).code == 0
         await until(lambda: corp.left() == 0)
     assert all(kills), "a run ended before it was killed"
@@ -184,7 +184,7 @@ async def test_a_member_who_cannot_be_read_fails_the_run_but_no_other(tmp_path):
 
 async def test_over_a_broker_it_is_the_same(tmp_path, amqp_url, prefix):
     """Over RabbitMQ what would change is queued, confirmed, and marked by a worker."""
-    corp = old_corp(400, staff=4, differ=0.5)
+    corp = old_corp(100, staff=2, differ=0.4)
     async with rig(corp, tmp_path, QUDAO_QUEUE_URL=amqp_url, QUDAO_QUEUE_PREFIX=prefix) as old:
         run = await old.run("backfill")
         assert (run.code, run.document["queued"]) == (0, len(corp.wanted))
