@@ -1,10 +1,8 @@
 """`qudao parked`: what failed for good, why, and again."""
 
-import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from datetime import datetime, timedelta
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -14,8 +12,8 @@ from rich.table import Table
 from cli.compose import CLOCK, open_queue, read_channels
 from cli.failures import FAILED, MISCONFIGURED, fail, run_async
 from cli.output import moment, print_json, print_line
+from cli.times import since as time_since
 from shared.domain.channels import ChannelKey
-from shared.domain.errors import ConfigurationError
 from shared.logs import configure_logging
 from shared.queue.port import EventQueue, Parked
 from shared.settings import Settings, load_settings
@@ -23,9 +21,6 @@ from shared.wecom.errcodes import ERRCODES
 from workers.parked import Selection, move, select, state_of, work_of
 
 app = typer.Typer(no_args_is_help=True, help="What failed for good, why, and again.")
-
-_AGO: Final = re.compile(r"(\d+)([smhd])")
-_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 Ids = Annotated[list[str] | None, typer.Argument(help="Ids as `qudao parked list` shows them.")]
 Errcode = Annotated[int | None, typer.Option(help="Only those that failed with this errcode.")]
@@ -133,16 +128,7 @@ def _state(channel: str, settings: Settings) -> str:
 
 
 def _time(text: str | None, option: str) -> float | None:
-    """Return *text* as Unix seconds: an age such as ``2h``, or a date, in local time unless it names a zone."""
-    if text is None:
-        return None
-    ago = _AGO.fullmatch(text)
-    if ago:
-        return CLOCK.time() - timedelta(**{_UNITS[ago[2]]: int(ago[1])}).total_seconds()
-    try:
-        return datetime.fromisoformat(text).astimezone().timestamp()
-    except ValueError as error:
-        raise ConfigurationError([f"{option}: write 90s, 2h or 3d, or a date such as 2026-11-22T08:00"]) from error
+    return None if text is None else time_since(text, option, now=CLOCK.time())
 
 
 async def _list(chosen: _Chosen, *, as_json: bool) -> None:
