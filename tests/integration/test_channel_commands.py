@@ -4,10 +4,12 @@ import io
 import os
 import signal
 
+import orjson
 import pytest
 import typer
 from typer.testing import CliRunner
 
+from cli.api import _call, _request
 from cli.channel_apply import apply_plan, show_plan
 from cli.channels import _import, _list, app
 from cli.main import app as program
@@ -219,6 +221,33 @@ async def test_an_import_shows_what_the_file_lacks_as_channels(here):
     assert len((await here.say(_import, as_json=True)).document["channels"]) == 6
     plan = await here.say(show_plan, as_json=True)
     assert plan.document["summary"]["create"] == plan.document["summary"]["replace"] == 0
+
+
+async def test_an_import_tells_what_is_missing_foreign_and_spare(here):
+    """Channels without a way, ways without a channel, and ways beside the one that was taken are told apart."""
+    taken = here.simulator.add_contact_way("qd_shop", ["wang.fang"])
+    spare = here.simulator.add_contact_way("qd_shop", ["lin.qiao"])
+    foreign = here.simulator.add_contact_way("wb:1", ["lin.qiao"])
+    said = await here.say(_import)
+    assert "not made yet: expo26, button" in said.out
+    first, second = said.out.split("1 that no channel has")[1].split("1 more with the state")
+    flat = ["".join(part.split()) for part in (first, second)]
+    assert foreign[:12] in flat[0]
+    assert spare[:12] in flat[1]
+    assert [way["config_id"] for way in here.lock()["channels"].values()] == [taken]
+
+
+async def test_an_imported_button_comes_back_as_one(here):
+    """Scene, style and departments survive the way from WeCom into the file."""
+    here.simulator.put_member("chen.wei", departments=[7])
+    body = {"type": 2, "scene": 1, "style": 2, "state": "qd_Mini 程序", "user": ["lin.qiao"], "party": [7]}
+    await here.say(
+        _call, _request("add_contact_way", [f"{k}:={orjson.dumps(v).decode()}" for k, v in body.items()], None)
+    )
+    said = await here.say(_import, as_toml=True, dry_run=True)
+    (channel,) = load_channels(said.out).all
+    assert (channel.key, channel.state, channel.name) == ("Mini", "qd_Mini 程序", "qd_Mini 程序")
+    assert (channel.scene, channel.style, channel.staff, channel.party) == (1, 2, ("lin.qiao",), (7,))
 
 
 async def test_an_import_writes_nothing_when_told_so(here):

@@ -232,3 +232,11 @@ def test_a_rebuilt_lock_keeps_what_the_old_one_knew():
     assert imported.lock.channels[ChannelKey("a")].fields.is_exclusive is False
     assert "id-gone" in imported.lock.ids()
     assert [way.config_id for way in imported.spare] == ["x"]
+
+
+def test_a_way_that_no_longer_fits_is_not_imported_twice():
+    """A way that the lock has and that cannot become what the channel wants stays for the plan to replace."""
+    old = locked(channels("a"))
+    imported = rebuild(channels("a", more="scene = 1"), old, observed(found("id-a", "qd_a")))
+    assert [way.config_id for way in imported.lock.ways()] == ["id-a"]
+    assert (imported.unknown, imported.spare) == ((), ())

@@ -15,7 +15,15 @@ from shared.domain.errors import (
     UnknownCode,
     WelcomeRefused,
 )
-from shared.wecom.errcodes import ERRCODES, ErrorClass, error_for, failure_in, means_nothing_there, reading_of
+from shared.wecom.errcodes import (
+    ERRCODES,
+    ErrorClass,
+    concerns_a_member,
+    error_for,
+    failure_in,
+    means_nothing_there,
+    reading_of,
+)
 
 API = "externalcontact/get"
 
@@ -183,3 +191,11 @@ def test_a_code_may_read_differently_at_an_api():
     assert "20 characters" in reading_of("externalcontact/remark", 40058).meaning
     assert "30 characters" in reading_of("externalcontact/add_contact_way", 40058).meaning
     assert reading_of(API, 40058) is ERRCODES[40058]
+
+
+@pytest.mark.parametrize(
+    ("code", "about_one"), [(40003, True), (60111, True), (84074, True), (41041, False), (48002, False)]
+)
+def test_refusals_of_a_member_are_told_from_others(code, about_one):
+    """Only codes about a member in the call make its members suspects."""
+    assert concerns_a_member(error_for("externalcontact/add_contact_way", code)) is about_one
