@@ -183,7 +183,8 @@ async def _move(
         unknown = sorted(selection.ids - set(ids))
         moved = 0
         if not dry_run:
-            with Progress(console=Console(stderr=True), transient=True) as progress:
+            console = Console(stderr=True)
+            with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
                 task = progress.add_task(done, total=len(ids))
                 moved = await move(ids, action(queue), lambda count: progress.advance(task, count))
     if as_json:
