@@ -56,8 +56,9 @@ bulk goes before live once it has waited two seconds longer."""
 ASKING: Final = 3.0
 """Seconds of silence after which a process's waiters hold nobody up: it may be stopped."""
 
-FOREIGN_LEASE: Final = 30.0
-"""Seconds of silence after which a process that we cannot look up (another container) is taken to be gone."""
+LEASE: Final = 15.0
+"""Seconds of silence after which a process loses its places: stopped, or somewhere where we cannot look it up. Longer
+than a call takes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,11 +96,13 @@ class Answer:
     Attributes:
         room_at: When a window has room for the next in line; None when a call must end first.
         shared: Other processes run or wait; their calls may end without our knowing.
+        lost: Rows that the process holds and that are no more: it was silent for too long.
     """
 
     granted: Sequence[tuple[Lane, int]]
     room_at: float | None
     shared: bool
+    lost: Collection[int] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,15 +123,19 @@ class Process:
 
 def settle(connection: Connection, request: Request, now: float) -> None:
     """Count the calls that ended as ended now."""
-    mine = (request.endpoint, request.worker)
-    rows = connection.execute("SELECT id FROM quota_running WHERE endpoint = ? AND worker = ?", mine).fetchall()
-    for (row,) in rows:
+    for (row,) in _running(connection, request):
         if row not in request.held:
             connection.execute("DELETE FROM quota_running WHERE id = ?", (row,))
             count_ended(connection, request.endpoint, request.limits, now)
     connection.execute(
         "UPDATE quota_worker SET seen = ? WHERE worker = ? AND seen < ?", (now, request.worker, now - ASKING / 3)
     )
+
+
+def _running(connection: Connection, request: Request) -> list[Any]:
+    return connection.execute(
+        "SELECT id FROM quota_running WHERE endpoint = ? AND worker = ?", (request.endpoint, request.worker)
+    ).fetchall()
 
 
 def count_ended(connection: Connection, endpoint: str, limits: Limits, now: float) -> None:
@@ -186,10 +193,13 @@ def grant(connection: Connection, request: Request, now: float) -> Answer:
     if only_fast and not granted and request.wanted:
         closed = Lane.FAST if request.urgent else request.wanted[0]
     room_at = None if closed is None else _room_at(connection, request, now, room.over(closed))
-    mine = connection.execute(
-        "SELECT count(*) FROM quota_running WHERE endpoint = ? AND worker = ?", (request.endpoint, request.worker)
-    ).get
-    return Answer(granted=granted, room_at=room_at, shared=bool(others) or room.running > mine)
+    mine = {row for (row,) in _running(connection, request)}
+    return Answer(
+        granted=granted,
+        room_at=room_at,
+        shared=bool(others) or room.running > len(mine),
+        lost=[row for row in request.held if row not in mine],
+    )
 
 
 class _Room:
@@ -270,7 +280,7 @@ def keep_time(connection: Connection, boot: str, now: float, wall: float) -> Non
         connection.execute("UPDATE quota_ended SET ended_by = ended_by + ?", (shift,))
         connection.execute("UPDATE quota_claim SET until = until + ?", (shift,))
         connection.execute("UPDATE quota_hold SET until = until + ?", (shift,))
-        connection.execute("UPDATE quota_worker SET place = '', seen = ?", (now - FOREIGN_LEASE,))
+        connection.execute("UPDATE quota_worker SET place = '', seen = ?", (now - LEASE,))
     connection.execute("INSERT OR REPLACE INTO quota_clock VALUES (1, ?, ?, ?)", (boot, now, wall))
 
 

@@ -6,7 +6,7 @@ import socket
 from pathlib import Path
 from typing import Protocol
 
-from shared.quota.ledger import FOREIGN_LEASE, Process
+from shared.quota.ledger import LEASE, Process
 
 
 class Neighbours(Protocol):
@@ -37,10 +37,10 @@ class Machine:
         return boot_id()
 
     def alive(self, place: str, pid: int, born: str, seen: float, now: float) -> bool:
-        """Look it up; of a process elsewhere only its silence can tell."""
-        if place != _place():
-            return bool(place) and seen > now - FOREIGN_LEASE
-        return _born(pid) == born
+        """Look it up, where it can be looked up; one that is silent for long has no use of its places."""
+        if not place or seen <= now - LEASE:
+            return False
+        return place != _place() or _born(pid) == born
 
 
 def this_process() -> Process:

@@ -8,7 +8,7 @@ windows run on the machine's monotonic clock: all its processes read the same, a
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from random import uniform
 from types import TracebackType
@@ -128,7 +128,7 @@ class SqliteQuota:
 
         return await self._database.read(look)
 
-    async def exchange(self, endpoint: str, held: set[int], turns: "Turns[_Grant]") -> tuple[Answer, float]:
+    async def exchange(self, endpoint: str, held: Collection[int], turns: "Turns[_Grant]") -> tuple[Answer, float]:
         """Settle what ended and reserve for those who wait; return the answer and when it was given."""
         request = Request(
             worker=self._process.worker,
@@ -188,7 +188,7 @@ class _Api:
         self._quota = quota
         self._endpoint = endpoint
         self._turns: Turns[_Grant] = Turns()
-        self.held: set[int] = set()
+        self.held: dict[int, _Grant] = {}
         self._stopped = False
         tasks.create_task(self._serve(), name=f"quota.{endpoint}")
 
@@ -198,7 +198,7 @@ class _Api:
         return await self._turns.wait(lane)
 
     def release(self, row: int) -> None:
-        self.held.discard(row)
+        self.held.pop(row, None)
         self._turns.changed.set()
 
     def stop(self) -> None:
@@ -224,9 +224,11 @@ class _Api:
                 pause = self._pause(answer, now)
 
     def _hand_out(self, answer: Answer, now: float) -> None:
+        for row in answer.lost:
+            if row in self.held:
+                self.held[row].lose()
         for lane, row in answer.granted:
-            self.held.add(row)
-            grant = _Grant(self, row, now)
+            grant = self.held[row] = _Grant(self, row, now)
             if not self._turns.give(grant, [lane]):
                 grant.release()  # whoever wanted it gave up
 
@@ -246,6 +248,8 @@ class _Grant:
         self.reserved = reserved
         self._api: _Api | None = api
         self._row = row
+        self._lost = False
+        self._end: Callable[[], None] | None = None
 
     def release(self) -> None:
         """Give the place back."""
@@ -254,4 +258,14 @@ class _Grant:
             api.release(self._row)
 
     def when_lost(self, end: Callable[[], None] | None) -> None:
-        """Do nothing: only the end of the process takes a place away."""
+        """Call *end* once if this process was silent for so long that it lost the place; at once if it has."""
+        self._end = end
+        if self._lost and end is not None:
+            end()
+
+    def lose(self) -> None:
+        """Note that the place was given to others."""
+        if not self._lost:
+            self._lost = True
+            if self._end is not None:
+                self._end()

@@ -9,7 +9,7 @@ import apsw
 from apsw import Connection
 
 from shared.domain.errors import QueueUnavailable
-from shared.quota.ledger import Process
+from shared.quota.ledger import LEASE, Process
 
 R = TypeVar("R")
 
@@ -79,4 +79,4 @@ class Neighbours:
         return "one"
 
     def alive(self, place: str, pid: int, born: str, seen: float, now: float) -> bool:
-        return pid in self._file.alive
+        return pid in self._file.alive and seen > now - LEASE

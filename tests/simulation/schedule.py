@@ -125,8 +125,8 @@ class _Schedule:
         loop = asyncio.get_running_loop()
         end = loop.time() + TROUBLE
         events = (
-            (self._kill, 3), (self._add, 3), (self._stop_one, 2), (self._restart_broker, 2), (self._jump, 1),
-            (self._block, 1), (self._forbid, 1),
+            (self._kill, 3), (self._add, 3), (self._cut_one, 2), (self._stop_one, 2), (self._restart_broker, 2),
+            (self._jump, 1), (self._block, 1), (self._forbid, 1),
         )  # fmt: skip
         calm_from = loop.time()
         while loop.time() < end:
@@ -172,6 +172,11 @@ class _Schedule:
             seconds -= 4.0
         await asyncio.sleep(seconds)
         worker.go_on()
+
+    async def _cut_one(self, group: asyncio.TaskGroup) -> None:
+        """One worker's connection breaks; the others go on."""
+        if self._workers:
+            self._random.choice(self._workers).link.cut()
 
     async def _restart_broker(self, group: asyncio.TaskGroup) -> None:
         self._world.broker.stop()

@@ -56,6 +56,7 @@ class FakeWeCom:
 
     def __init__(self, limits: Limits, random: Random) -> None:
         self.calls = Calls(asyncio.get_running_loop().time)
+        self.others = Calls(asyncio.get_running_loop().time)
         self.overruns: list[str] = []
         self.blocked_until: defaultdict[str, float] = defaultdict(float)
         self.forbidden: set[str] = set()
@@ -69,7 +70,7 @@ class FakeWeCom:
         with self.calls.call(endpoint, lane) as arrive:
             await asyncio.sleep(self._seconds())
             arrive()
-            self._count(endpoint)
+            self._count(endpoint, lane)
             await asyncio.sleep(self._seconds())
             self._answer(endpoint)
 
@@ -78,12 +79,17 @@ class FakeWeCom:
             return self._random.uniform(0.2, 1.5)
         return self._random.choice((0.002, 0.01, 0.03))
 
-    def _count(self, endpoint: str) -> None:
+    def _count(self, endpoint: str, lane: Lane) -> None:
+        """Look whether the limits still hold, and what the other lanes leave to fast."""
         limits = self._limits
-        for seconds, most in ((limits.minute, limits.per_minute), (limits.hour, limits.per_hour)):
-            seen = self.calls.last(endpoint, seconds)
-            if seen > most:
-                self.overruns.append(f"{endpoint}: {seen} calls in {seconds} s, {most} allowed")
+        if lane is not Lane.FAST:
+            with self.others.call(endpoint) as arrive:
+                arrive()
+        for calls, of in ((self.calls, Lane.FAST), (self.others, Lane.LIVE)):
+            for seconds, most in ((limits.minute, limits.minute_for(of)), (limits.hour, limits.hour_for(of))):
+                seen = calls.last(endpoint, seconds)
+                if seen > most:
+                    self.overruns.append(f"{endpoint}: {seen} calls in {seconds} s, {most} allowed up to {of}")
         if self.calls.most_at_once(endpoint) > limits.in_flight:
             self.overruns.append(f"{endpoint}: {self.calls.most_at_once(endpoint)} calls at once")
 
