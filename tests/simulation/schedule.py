@@ -25,7 +25,7 @@ HORIZON = 6 * 3600.0
 TROUBLE = 40.0
 """Virtual seconds during which things go wrong; then everything works again."""
 
-FAST_SECONDS = {False: 1.5, True: 8.0}
+FAST_SECONDS = {False: 1.5, True: 12.0}
 """Longest that a welcome may wait for a permit while nothing is wrong, without and with slow calls in the places."""
 
 
@@ -65,7 +65,7 @@ class _Schedule:
     async def run(self) -> Outcome:
         draw = self._random
         self._world = world = World(self._limits, draw, embedded=draw.random() < 0.3)
-        world.wecom.slow = draw.choice((0.0, 0.0, 0.02, 0.1))
+        world.wecom.slow = draw.choice((0.0, 0.0, 0.1, 0.9))
         self._slow = world.wecom.slow > 0
         world.wecom.rude = draw.choice((0.0, 0.0, 0.01, 0.05))
         async with asyncio.TaskGroup() as group:
@@ -81,7 +81,7 @@ class _Schedule:
 
     def _draw_limits(self) -> Limits:
         draw = self._random
-        per_minute = draw.choice((10, 20, 40, 80, 150))
+        per_minute = draw.choice((10, 20, 40, 80, 150, 1000))
         return Limits(
             per_minute=per_minute,
             per_hour=per_minute * draw.randint(2, 5),
@@ -130,7 +130,7 @@ class _Schedule:
         )  # fmt: skip
         calm_from = loop.time()
         while loop.time() < end:
-            await asyncio.sleep(draw.expovariate(draw.choice((0.1, 0.5))))
+            await asyncio.sleep(draw.expovariate(draw.choice((0.1, 1.0))))
             (event,) = draw.choices([event for event, _ in events], [weight for _, weight in events])
             self._calm.append((calm_from, loop.time()))
             await event(group)
