@@ -3,8 +3,8 @@ Is a customer who scans now welcomed and marked at once, although 100,000 others
 
     python -m tests.benchmarks.backlog --lane live --events 100000 [--broker amqp://…]
 
-The backlog is ten minutes old when the workers start, as after an outage (live) or is a backfill (bulk). Customers scan
-all the while; times are the simulator's, from scan to welcome and to mark.
+The backlog is that of an outage (live; the workers start once it is five minutes old) or a backfill (bulk). Customers
+scan all the while; times are the simulator's, from scan to welcome and to mark.
 """
 
 import argparse
@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from shared.domain.events import Lane
+from shared.queue.port import STALE_SECONDS
+from shared.queue.rabbitmq import RabbitQueue
 from shared.wecom.simulator.config import SimulatorConfig
 from shared.wecom.simulator.corp import Relation
 from shared.wecom.simulator.server import run_simulator
@@ -23,8 +25,6 @@ from shared.wecom.simulator.simulator import Simulator
 from shared.wecom.simulator.verdict import broken_rules
 from tests.benchmarks.rig import broker_from, own_prefix, percentiles, print_result, publish_backlog
 from tests.e2e.processes import qudao, receives, settings
-
-AGE = 600.0
 
 
 async def scan(simulator: Simulator, seconds: float, rate: float) -> list[Relation]:
@@ -38,6 +38,19 @@ async def scan(simulator: Simulator, seconds: float, rate: float) -> list[Relati
     return [relation for relation in relations if relation is not None]
 
 
+async def sit_out(url: str, prefix: str, lane: Lane) -> float:
+    """Wait, as in an outage, until the broker moved what is old in the live lane to bulk; return the seconds."""
+    begun = time.monotonic()
+    async with RabbitQueue(url, prefix=prefix) as queue, asyncio.timeout(2 * STALE_SECONDS):
+        while lane is Lane.LIVE:
+            depths = {depth.name: depth.messages for depth in await queue.depths()}
+            print(f"{time.monotonic() - begun:.0f} s: {depths['live']} live, {depths['bulk']} bulk", flush=True)
+            if not depths["live"]:
+                break
+            await asyncio.sleep(10.0)
+    return time.monotonic() - begun
+
+
 async def measure(url: str, lane: Lane, events: int, seconds: float, rate: float) -> dict[str, Any]:
     """Run the measurement."""
     simulator = Simulator(SimulatorConfig.quiet(default_latency=0.02, latency_scale=1.0))
@@ -47,7 +60,8 @@ async def measure(url: str, lane: Lane, events: int, seconds: float, rate: float
         folder = Path(name)
         async with run_simulator(simulator) as server, AsyncExitStack() as stack:
             env = settings(simulator, server.url, folder, QUDAO_QUEUE_URL=url, QUDAO_QUEUE_PREFIX=prefix)
-            await publish_backlog(url, prefix, simulator, events, lane, age=AGE)
+            await publish_backlog(url, prefix, simulator, events, lane)
+            outage = await sit_out(url, prefix, lane)
             ingress = await stack.enter_async_context(qudao("ingress", folder=folder, env=env))
             await receives(ingress, simulator)
             env["QUDAO_LOG_LEVEL"] = "error"
@@ -62,6 +76,7 @@ async def measure(url: str, lane: Lane, events: int, seconds: float, rate: float
     return {
         "lane": lane.value,
         "backlog": events,
+        "outage_seconds": round(outage),
         "backlog_marked_meanwhile": backlog,
         "scanned": len(relations),
         "not_welcomed": len(relations) - len(welcomes),
