@@ -3,7 +3,7 @@ The quota over RabbitMQ: the broker holds the windows and the places, so no work
 
 A window is a queue that holds no more messages than the limit and drops each when its time is over: a publish that is
 confirmed is a slot. Classic queues, because they count exactly and take the next message as soon as one has expired;
-quorum queues refuse until a fifth has (docs/decisions/0006-quota.md).
+quorum queues refuse until a fifth has (docs/decisions/0007-quota.md).
 """
 
 import asyncio

@@ -46,6 +46,9 @@ class BrokerModel:
         slots.append(now + lifetime(self.limits, window))
         return True
 
+    def occupied(self, endpoint: str, window: Window) -> int:
+        return len(self._slots[endpoint, window])
+
     def wait(self, waiter: "Waiter") -> None:
         self._waiting[waiter.endpoint].append(waiter)
         self._serve(waiter.endpoint)
