@@ -86,7 +86,7 @@ def result(simulator: Simulator, took: float, events: int, kills: int) -> dict[s
     journal, rules = simulator.journal, broken_rules(simulator.scenario)
     share_minute, share_hour = int(PER_MINUTE * 0.9), int(PER_HOUR * 0.95)
     times = sorted(call.started for call in journal.calls("externalcontact/get"))
-    hour_full = times[min(len(times), share_hour) - 1]
+    before_the_hour = min(len(times), int(share_hour * 0.9))
     return {
         "events": events,
         "seconds": round(took, 1),
@@ -99,7 +99,7 @@ def result(simulator: Simulator, took: float, events: int, kills: int) -> dict[s
         "remarks_written_twice": len(rules["remarks_written_twice"]),
         "get_calls": len(times),
         "minute_use_of_the_lanes_share": round(
-            ideal_seconds(min(len(times), share_hour), share_minute, share_hour) / (hour_full - times[0]), 4
+            ideal_seconds(before_the_hour, share_minute, share_hour) / (times[before_the_hour - 1] - times[0]), 4
         ),
         "hour_use_of_the_lanes_share": round(journal.most_in_window(HOUR)["externalcontact/get"] / share_hour, 4),
     }
