@@ -119,7 +119,7 @@ async def receives(process: Process, simulator: Simulator) -> None:
     simulator.app.callback_url = f"http://{line['host']}:{line['port']}/wecom/callback"
 
 
-async def until(condition: Any, *, seconds: float = 30.0) -> None:
+async def until(condition: Any, *, seconds: float = 60.0) -> None:
     """Wait until *condition* holds; fail after *seconds*."""
     async with asyncio.timeout(seconds):
         while not condition():

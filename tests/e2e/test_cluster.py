@@ -38,7 +38,7 @@ async def test_two_workers_mark_every_customer(tmp_path, amqp_url, prefix):
                 await worker.logged("lane.opened", lane="live")
             for number in range(CUSTOMERS):
                 await simulator.scan(state=list(STATES)[number % 2])
-            await until(lambda: marked(simulator) == CUSTOMERS, seconds=30 + CUSTOMERS / 20)
+            await until(lambda: marked(simulator) == CUSTOMERS, seconds=60 + CUSTOMERS / 20)
             await simulator.settled()
             codes = [await process.stop() for process in (ingress, one, other)]
     assert codes == [0, 0, 0]

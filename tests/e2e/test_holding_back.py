@@ -43,7 +43,7 @@ async def test_the_brake(tmp_path, amqp_url, prefix, quick):
         await deployment(stack, simulator, server.url, tmp_path, **broker, **quick)
         for _ in range(70):
             await simulator.scan(state="qd_shop")
-        await until(lambda: marked(simulator) == 70, seconds=50)
+        await until(lambda: marked(simulator) == 70, seconds=100)
     refused = [call for call in simulator.journal.calls(GET) if call.code == 45009]
     assert refused, "the limit was never reached: nothing is proven"
     bursts = [refused[0]]
@@ -73,6 +73,6 @@ async def test_the_breaker(tmp_path, amqp_url, prefix, quick):
         assert marked(simulator) == 0
         before = len(list(simulator.journal.calls(GET)))
         simulator.trust(None)
-        await until(lambda: marked(simulator) == 20, seconds=50)
+        await until(lambda: marked(simulator) == 20, seconds=100)
     assert before <= 10, "a closed door is knocked at once a minute, not by every message"
     assert not [relation for relation in simulator.corp.relations() if len(relation.remarks) > 1]

@@ -25,5 +25,5 @@ async def test_a_dead_broker_costs_nothing(tmp_path, broker, prefix):
             assert simulator.summary()["callbacks"] == {"delivered": 30}
             await ingress.logged("event.spooled")
             broker.start()
-            await until(lambda: all(relation.marked_at for relation in simulator.corp.relations()), seconds=50)
+            await until(lambda: all(relation.marked_at for relation in simulator.corp.relations()), seconds=100)
     assert max(len(relation.remarks) for relation in simulator.corp.relations()) == 1
