@@ -1,10 +1,12 @@
 """Fixtures that every kind of test may use."""
 
+import logging
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
 from tests import fonts
 from tests.brokers import AnyBroker, provide, running_broker, running_url
@@ -19,6 +21,20 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         provide()
     if "chinese_font" in wanted:
         fonts.provide()
+
+
+@pytest.fixture(autouse=True)
+def _own_logging() -> Iterator[None]:
+    """Leave logging as it was found: a command that a test runs in this process sets it up for itself."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    if structlog.is_configured():
+        root.handlers[:] = handlers
+        root.setLevel(level)
+        for name in ("aiohttp.access", "aio_pika", "aiormq"):
+            logging.getLogger(name).setLevel(logging.NOTSET)
+        structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")

@@ -10,19 +10,6 @@ import structlog
 from shared.logs import configure_logging, hide_secret_keys, redact
 
 
-@pytest.fixture(autouse=True)
-def _restored():
-    """Leave logging as it was found."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    for name in ("aiohttp.access", "aio_pika", "aiormq"):
-        logging.getLogger(name).setLevel(logging.NOTSET)
-    structlog.reset_defaults()
-
-
 def lines_of(capsys: pytest.CaptureFixture[str]) -> list[dict[str, object]]:
     captured = capsys.readouterr()
     assert captured.out == ""
