@@ -15,6 +15,7 @@ from shared.clock import SystemClock
 from shared.domain.errors import QueueUnavailable
 from shared.domain.events import Lane
 from shared.quota.port import Limits, Quota
+from shared.quota.processes import Machine
 from shared.quota.rabbitmq import RabbitQuota
 from shared.quota.sqlite import SqliteQuota
 from shared.sqlite import Database
@@ -31,7 +32,10 @@ async def opened(where: str, prefix: str) -> AsyncIterator[Quota]:
         async with RabbitQuota(where, "ww1", LIMITS, SystemClock(), prefix=prefix) as quota:
             yield quota
     else:
-        async with Database(Path(where)) as database, SqliteQuota(database, LIMITS, SystemClock()) as quota:
+        async with (
+            Database(Path(where)) as database,
+            SqliteQuota(database, LIMITS, SystemClock(), neighbours=Machine(lease=2.0)) as quota,
+        ):
             yield quota
 
 

@@ -26,7 +26,10 @@ class Neighbours(Protocol):
 
 
 class Machine:
-    """The processes of this machine."""
+    """The processes of this machine; one that is silent for *lease* seconds loses its places."""
+
+    def __init__(self, lease: float = LEASE) -> None:
+        self._lease = lease
 
     def me(self) -> Process:
         """Return this process under a new name."""
@@ -38,7 +41,7 @@ class Machine:
 
     def alive(self, place: str, pid: int, born: str, seen: float, now: float) -> bool:
         """Look it up, where it can be looked up; one that is silent for long has no use of its places."""
-        if not place or seen <= now - LEASE:
+        if not place or seen <= now - self._lease:
             return False
         return place != _place() or _born(pid) == born
 

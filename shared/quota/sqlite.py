@@ -11,7 +11,6 @@ import time
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from random import uniform
-from types import TracebackType
 from typing import Any, Final, Self
 
 from apsw import Connection
@@ -73,18 +72,13 @@ class SqliteQuota:
         self._showing = self._tasks.create_task(self._show_up_for_ever(), name="quota.show_up")
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """Settle what ended and leave. Calls that still run stay counted until this process ends."""
         self._showing.cancel()
         for api in self._apis.values():
             api.stop()
         try:
-            await self._tasks.__aexit__(kind, error, traceback)
+            await self._tasks.__aexit__(None, None, None)  # an error of the context leaves it unwrapped
         finally:
             await self._sign_off()
 
