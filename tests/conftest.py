@@ -45,10 +45,20 @@ def amqp_url() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def broker() -> Iterator[AnyBroker]:
-    """A RabbitMQ of our own that a test may kill, freeze or starve; it must leave it running."""
+def _node() -> Iterator[AnyBroker]:
     with running_broker() as started:
         yield started
+
+
+@pytest.fixture
+def broker(_node: AnyBroker) -> Iterator[AnyBroker]:
+    """
+    A RabbitMQ of our own that a test may kill, freeze or starve; it must leave it running.
+
+    Its queues are deleted after each test: a node that comes back with hundreds of quorum queues takes a minute.
+    """
+    yield _node
+    _node.evaluate('[rabbit_amqqueue:delete(Q, false, false, <<"test">>) || Q <- rabbit_amqqueue:list()], ok')
 
 
 @pytest.fixture
