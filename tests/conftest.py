@@ -1,6 +1,7 @@
 """Fixtures that every kind of test may use."""
 
 import logging
+import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +10,9 @@ import pytest
 import structlog
 
 from tests import fonts
-from tests.brokers import AnyBroker, provide, running_broker, running_url
+from tests.brokers import AnyBroker, provide, running_broker
+
+DELETE_QUEUES = '[rabbit_amqqueue:delete(Q, false, false, <<"test">>) || Q <- rabbit_amqqueue:list()], ok'
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -38,10 +41,23 @@ def _own_logging() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def amqp_url() -> Iterator[str]:
+def _shared() -> Iterator[AnyBroker | str]:
+    given = os.environ.get("QUDAO_TEST_AMQP_URL")
+    if given:
+        yield given
+        return
+    with running_broker() as started:
+        yield started
+
+
+@pytest.fixture
+def amqp_url(_shared: AnyBroker | str) -> Iterator[str]:
     """URL of a real RabbitMQ that stays up for the whole session."""
-    with running_url() as url:
-        yield url
+    if isinstance(_shared, str):
+        yield _shared
+    else:
+        yield _shared.url
+        _shared.evaluate(DELETE_QUEUES)
 
 
 @pytest.fixture(scope="session")
@@ -58,7 +74,7 @@ def broker(_node: AnyBroker) -> Iterator[AnyBroker]:
     Its queues are deleted after each test: a node that comes back with hundreds of quorum queues takes a minute.
     """
     yield _node
-    _node.evaluate('[rabbit_amqqueue:delete(Q, false, false, <<"test">>) || Q <- rabbit_amqqueue:list()], ok')
+    _node.evaluate(DELETE_QUEUES)
 
 
 @pytest.fixture
