@@ -11,7 +11,7 @@ from cli.compose import CLOCK, open_deployment, open_surveyor, read_channels
 from cli.failures import FAILED, MISCONFIGURED, fail, run_async
 from cli.output import print_json, print_line
 from cli.surveys import Watch, change_sheet, document, findings_table, stranger_lines, unread_lines
-from cli.times import since as since_time
+from cli.times import instant
 from shared.logs import configure_logging
 from shared.settings import Need, load_settings
 from workers.backfill import choose_channels, choose_staff, drained
@@ -56,7 +56,7 @@ async def _backfill(
     settings = load_settings(Need.API)
     channels = read_channels(settings.channels)
     chosen = choose_channels(channels, keys)
-    added_since = None if since is None else since_time(since, "--since", now=CLOCK.time())
+    added_since = None if since is None else instant(since, "--since", now=CLOCK.time())
     configure_logging("warning", settings.log_format)
     tally = Tally()
     async with (

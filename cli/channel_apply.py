@@ -10,20 +10,12 @@ from typing import Final
 import typer
 from rich.console import Console
 
-from cli.channel_desk import (
-    Desk,
-    ask_who_is_able,
-    held_desk,
-    new_progress,
-    open_bulk_api,
-    open_desk,
-    printer,
-    way_reader,
-)
+from cli.channel_desk import Desk, ask_who_is_able, held_desk, open_bulk_api, open_desk, way_reader
 from cli.channel_tables import failure_lines, outcome_document, plan_document, plan_headline, plan_table
 from cli.compose import CLOCK, stopped_by_signal
 from cli.failures import FAILED, MISCONFIGURED, UNSAFE, fail
 from cli.output import print_json, print_line
+from cli.progress import new_progress, printer
 from shared.domain.channel_file import place_of
 from shared.domain.errors import ConfigurationError
 from shared.domain.ids import StaffUserId

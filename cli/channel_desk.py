@@ -1,14 +1,13 @@
 """What every `qudao channels` command begins with: settings, channels, lock, and a WeCom to ask."""
 
-import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 
-from rich.console import Console
 from rich.progress import Progress
 
 from cli.compose import open_api, open_deployment, read_channels
+from cli.progress import printer
 from shared.domain.channel_lock import Lock
 from shared.domain.channels import Channels
 from shared.domain.errors import ConfigurationError, ConfigurationNeeded, StaffBlocked
@@ -95,20 +94,3 @@ def way_reader(wecom: WeCom, desk: Desk, progress: Progress) -> WayReader:
         notify=printer(progress),
         advance=lambda done, total: progress.update(task, completed=done, total=total, visible=True),
     )
-
-
-def new_progress() -> Progress:
-    """Return a progress display for a terminal; elsewhere nothing is shown, for even an empty one prints a line."""
-    terminal = Console(stderr=True).is_terminal
-    return Progress(console=Console(stderr=True, quiet=not terminal), transient=True, disable=not terminal)
-
-
-def printer(progress: Progress) -> Callable[[str], None]:
-    """Return what prints a line on stderr, above *progress* where that is shown."""
-    if progress.disable:
-        return _say
-    return lambda text: progress.console.print(text, markup=False, highlight=False)
-
-
-def _say(text: str) -> None:
-    sys.stderr.write(f"qudao: {text}\n")

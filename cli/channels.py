@@ -9,11 +9,12 @@ import typer
 from rich.console import Console
 
 from cli.channel_apply import apply_plan, show_plan
-from cli.channel_desk import Desk, ask_who_is_able, held_desk, new_progress, open_bulk_api, open_desk, way_reader
+from cli.channel_desk import Desk, ask_who_is_able, held_desk, open_bulk_api, open_desk, way_reader
 from cli.channel_tables import import_document, list_rows, list_table, skeleton, unknown_table
 from cli.compose import CLOCK
 from cli.failures import FAILED, MISCONFIGURED, fail, run_async
 from cli.output import print_json, print_line
+from cli.progress import new_progress
 from cli.qr_files import Card, write_cards
 from shared.domain.channels import Channel, ChannelKey, Channels
 from shared.domain.contact_ways import BUTTON

@@ -6,13 +6,13 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 
 from cli.compose import CLOCK, open_queue, read_channels
 from cli.failures import FAILED, MISCONFIGURED, fail, run_async
 from cli.output import moment, print_json, print_line
-from cli.times import since as time_since
+from cli.progress import new_progress
+from cli.times import instant
 from shared.domain.channels import ChannelKey
 from shared.logs import configure_logging
 from shared.queue.port import EventQueue, Parked
@@ -128,7 +128,7 @@ def _state(channel: str, settings: Settings) -> str:
 
 
 def _time(text: str | None, option: str) -> float | None:
-    return None if text is None else time_since(text, option, now=CLOCK.time())
+    return None if text is None else instant(text, option, now=CLOCK.time())
 
 
 async def _list(chosen: _Chosen, *, as_json: bool) -> None:
@@ -183,8 +183,7 @@ async def _move(
         unknown = sorted(selection.ids - set(ids))
         moved = 0
         if not dry_run:
-            console = Console(stderr=True)
-            with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+            with new_progress() as progress:
                 task = progress.add_task(done, total=len(ids))
                 moved = await move(ids, action(queue), lambda count: progress.advance(task, count))
     if as_json:

@@ -10,8 +10,7 @@ from cli.compose import CLOCK, open_deployment, open_surveyor, read_channels
 from cli.failures import FAILED, fail, run_async
 from cli.output import print_json, print_line
 from cli.surveys import Watch, change_sheet, document, findings_table, stranger_lines, unread_lines
-from cli.times import age
-from cli.times import since as since_time
+from cli.times import age, instant
 from shared.logs import configure_logging
 from shared.settings import Need, load_settings
 from workers.reconcile import Reconciliation, reconcile
@@ -34,7 +33,7 @@ def reconcile_command(
 async def _reconcile(since: str, older_than: str, *, csv: Path | None, dry_run: bool, as_json: bool) -> int:
     settings = load_settings(Need.API)
     channels = read_channels(settings.channels)
-    added_since = since_time(since, "--since", now=CLOCK.time())
+    added_since = instant(since, "--since", now=CLOCK.time())
     youngest = age(older_than, "--older-than")
     configure_logging("warning", settings.log_format)
     tally = Tally()

@@ -5,17 +5,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
-from types import TracebackType
-from typing import Annotated, Final, Self
+from typing import Annotated, Final
 
 import typer
 from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 
 from cli.compose import CLOCK, open_api, open_deployment, read_channels
 from cli.failures import FAILED, fail, run_async
 from cli.output import print_json
+from cli.progress import Bar
 from cli.report_data import document
 from cli.report_files import Files
 from cli.report_table import print_report
@@ -88,8 +86,10 @@ async def _report(asked: _Asked, *, as_json: bool) -> int:
     census = _census(asked, read_channels(settings.channels))
     configure_logging("warning", settings.log_format)
     async with open_deployment(settings) as deployment, open_api(settings, deployment, Lane.BULK) as wecom:
-        with _Watch(census) as watch:
-            walk = await count_customers(wecom, census, asked.staff, on_walk=watch.on_walk, notify=watch.notify)
+        with _bar(census) as bar:
+            walk = await count_customers(
+                wecom, census, asked.staff, on_walk=lambda walk: _show(bar, walk, census), notify=bar.notify
+            )
     found = replace(census.report(), unread=tuple(walk.unread))
     asked.files.write(found, asked.by)
     if as_json:
@@ -156,41 +156,19 @@ def _day(text: str, option: str, last: date, problems: list[str]) -> date:
         return last
 
 
-class _Watch:
-    """A progress bar on stderr, when that is a terminal."""
+def _bar(census: Census) -> Bar:
+    """Return a bar; where something goes wrong, it says that what was read so far is not shown."""
+    return Bar(
+        "asking for the members",
+        lambda: (
+            f"stopped after {census.read:,} relations; a part would be misleading, so nothing is shown"
+            if census.read
+            else ""
+        ),
+    )
 
-    def __init__(self, census: Census) -> None:
-        self._census = census
-        self._console = Console(stderr=True)
-        self._progress = Progress(
-            SpinnerColumn(),
-            BarColumn(),
-            TextColumn("{task.description}"),
-            console=self._console,
-            transient=True,
-            disable=not self._console.is_terminal,
-        )
-        self._task = self._progress.add_task("asking for the members", total=None)
 
-    def __enter__(self) -> Self:
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        """Take the bar away; where something went wrong, say that what was read so far is not shown."""
-        self._progress.stop()
-        if kind is not None and self._census.read:
-            self.notify(
-                f"stopped after {self._census.read:,} relations; a part would be misleading, so nothing is shown"
-            )
-
-    def notify(self, text: str) -> None:
-        """Print a line above the bar."""
-        self._console.print(f"qudao: {escape(text)}", highlight=False, soft_wrap=True)
-
-    def on_walk(self, walk: Walk) -> None:
-        """Show how far *walk* is. WeCom never says how many relations there are, so the members are the measure."""
-        text = f"{walk.members_read:,} of {walk.members:,} members, {self._census.read:,} relations"
-        self._progress.update(self._task, total=walk.members, completed=walk.members_read, description=text)
+def _show(bar: Bar, walk: Walk, census: Census) -> None:
+    """Show how far *walk* is. WeCom never says how many relations there are, so the members are the measure."""
+    text = f"{walk.members_read:,} of {walk.members:,} members, {census.read:,} relations"
+    bar.show(text, done=walk.members_read, total=walk.members)

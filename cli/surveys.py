@@ -4,17 +4,15 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from rich import box
-from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 from rich.table import Table
 
 from cli.compose import CLOCK
 from cli.output import duration, moment
+from cli.progress import Bar
 from cli.sheets import sheet
 from shared.domain.channels import Channels
 from shared.domain.relations import Relation
@@ -46,42 +44,22 @@ _COLUMNS: Final = {
 }
 
 
-class Watch:
-    """A progress bar on stderr, when that is a terminal: members, relations, rate, and when it may be done."""
+class Watch(Bar):
+    """A bar that tells members, relations, rate, and when it may be done."""
 
     def __init__(self, tally: Tally) -> None:
+        super().__init__("asking for the members", self._how_far)
         self._tally = tally
         self._started = CLOCK.time()
         self._members_read = self._relations_read = self._relations = 0
-        self._console = Console(stderr=True)
-        self._progress = Progress(
-            SpinnerColumn(),
-            BarColumn(),
-            TextColumn("{task.description}"),
-            console=self._console,
-            transient=True,
-            disable=not self._console.is_terminal,
+
+    def _how_far(self) -> str:
+        if not self._tally.relations:
+            return ""
+        return (
+            f"stopped after {self._tally.relations:,} relations, {self._tally.queued:,} of them queued;"
+            " run it again: what is right by then is not queued again"
         )
-        self._task = self._progress.add_task("asking for the members", total=None)
-
-    def __enter__(self) -> Self:
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        """Take the bar away; where something went wrong, say how far it came."""
-        self._progress.stop()
-        if kind is not None and self._tally.relations:
-            self.notify(
-                f"stopped after {self._tally.relations:,} relations, {self._tally.queued:,} of them queued;"
-                " run it again: what is right by then is not queued again"
-            )
-
-    def notify(self, text: str) -> None:
-        """Print a line above the bar."""
-        self._console.print(f"qudao: {escape(text)}", highlight=False, soft_wrap=True)
 
     def on_walk(self, walk: Walk) -> None:
         """Show how far *walk* is."""
@@ -94,7 +72,7 @@ class Watch:
         expected = self._expected(walk)
         if expected and relations:
             text += f", about {duration(max(expected - relations, 0) * elapsed / relations)} left"
-        self._progress.update(self._task, total=expected, completed=relations, description=text)
+        self.show(text, done=relations, total=expected)
 
     def _expected(self, walk: Walk) -> float | None:
         """Guess the number of relations from the members who were read: WeCom never says how many there are."""
@@ -108,16 +86,16 @@ class Watch:
         most = 0
         started = CLOCK.time()
 
-        def show(waiting: int) -> None:
+        def show_depth(waiting: int) -> None:
             nonlocal most
             most = max(most, waiting)
             done = most - waiting
             text = f"{waiting:,} wait in the bulk lane"
             if done and waiting:
                 text += f", about {duration((CLOCK.time() - started) * waiting / done)} left"
-            self._progress.update(self._task, total=most or 1, completed=done, description=text)
+            self.show(text, done=done, total=most or 1)
 
-        return show
+        return show_depth
 
 
 @contextmanager

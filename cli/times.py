@@ -23,7 +23,7 @@ def age(text: str, option: str) -> float:
     return timedelta(**{_UNITS[match[2]]: int(match[1])}).total_seconds()
 
 
-def since(text: str, option: str, *, now: float) -> float:
+def instant(text: str, option: str, *, now: float) -> float:
     """
     Return *text*, given to *option*, as Unix seconds: an age, or a date in local time unless it names a zone.
 
