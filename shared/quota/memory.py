@@ -7,13 +7,14 @@ Waiting and the windows run on the event loop's time, so a virtual loop drives b
 import asyncio
 import os
 from collections import deque
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 
 from shared.clock import Clock
 from shared.domain.events import Lane
 from shared.quota.port import Grant, Limits, Snapshot, Usage, WorkerSeen
+from shared.quota.tether import granted
 from shared.quota.turns import Turns
 
 
@@ -25,15 +26,10 @@ class MemoryQuota:
         self._clock = clock
         self._apis: dict[str, _Api] = {}
 
-    @asynccontextmanager
-    async def permit(self, endpoint: str, lane: Lane, staff: str = "") -> AsyncIterator[None]:
+    def permit(self, endpoint: str, lane: Lane, staff: str = "") -> AbstractAsyncContextManager[None]:
         """Wait until *endpoint* may be called once for *lane* and hold one place in flight."""
         del staff  # matters to the valve alone
-        grant = await self.acquire(endpoint, lane)
-        try:
-            yield
-        finally:
-            grant.release()
+        return granted(self, endpoint, lane)
 
     async def acquire(self, endpoint: str, lane: Lane) -> Grant:
         """Wait for leave to call *endpoint* once for *lane*."""

@@ -10,8 +10,8 @@ import asyncio
 import os
 import secrets
 import socket
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from random import Random
 from typing import Final, Self
 
@@ -30,7 +30,7 @@ from shared.quota.names import Names
 from shared.quota.port import Grant, Limits, Snapshot, Usage
 from shared.quota.rabbitmq_notices import RabbitNotices
 from shared.quota.rabbitmq_places import Places, Vanished, declare_places
-from shared.quota.tether import Tether
+from shared.quota.tether import granted
 
 log = structlog.get_logger()
 
@@ -107,16 +107,7 @@ class RabbitQuota:
     def permit(self, endpoint: str, lane: Lane, staff: str = "") -> AbstractAsyncContextManager[None]:
         """Wait until *endpoint* may be called once for *lane* and hold one place in flight."""
         del staff  # matters to the valve alone
-        return self._permit(endpoint, lane)
-
-    @asynccontextmanager
-    async def _permit(self, endpoint: str, lane: Lane) -> AsyncIterator[None]:
-        grant = await self.acquire(endpoint, lane)
-        try:
-            with Tether(grant):
-                yield
-        finally:
-            grant.release()
+        return granted(self, endpoint, lane)
 
     async def acquire(self, endpoint: str, lane: Lane) -> Grant:
         """

@@ -8,8 +8,8 @@ windows run on the machine's monotonic clock: all its processes read the same, a
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Collection
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from collections.abc import Callable, Collection
+from contextlib import AbstractAsyncContextManager, suppress
 from random import uniform
 from typing import Any, Final, Self
 
@@ -22,6 +22,7 @@ from shared.quota import ledger
 from shared.quota.ledger import Answer, Request
 from shared.quota.port import Grant, Limits, Snapshot, WorkerSeen
 from shared.quota.processes import Machine, Neighbours
+from shared.quota.tether import granted
 from shared.quota.turns import Turns
 from shared.sqlite import Database
 
@@ -85,15 +86,7 @@ class SqliteQuota:
     def permit(self, endpoint: str, lane: Lane, staff: str = "") -> AbstractAsyncContextManager[None]:
         """Wait until *endpoint* may be called once for *lane* and hold one place in flight."""
         del staff  # matters to the valve alone
-        return self._permit(endpoint, lane)
-
-    @asynccontextmanager
-    async def _permit(self, endpoint: str, lane: Lane) -> AsyncIterator[None]:
-        grant = await self.acquire(endpoint, lane)
-        try:
-            yield
-        finally:
-            grant.release()
+        return granted(self, endpoint, lane)
 
     async def acquire(self, endpoint: str, lane: Lane) -> Grant:
         """Wait for leave to call *endpoint* once for *lane*."""

@@ -1,11 +1,14 @@
 """Ends a call whose place in flight was taken away: another worker may be calling in its stead."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Self
 
 from shared.domain.errors import QueueUnavailable
-from shared.quota.port import Grant
+from shared.domain.events import Lane
+from shared.quota.port import Counters, Grant
 
 
 class Tether:
@@ -36,3 +39,19 @@ class Tether:
         if self._task is not None and not self._cut:
             self._cut = True
             self._task.cancel()
+
+
+@asynccontextmanager
+async def granted(counters: Counters, endpoint: str, lane: Lane) -> AsyncIterator[None]:
+    """
+    Wait until *endpoint* may be called once for *lane* and hold one place in flight, without brake or breaker.
+
+    Raises:
+        QueueUnavailable: The counters cannot be reached, or the place was lost meanwhile.
+    """
+    grant = await counters.acquire(endpoint, lane)
+    try:
+        with Tether(grant):
+            yield
+    finally:
+        grant.release()
