@@ -25,7 +25,7 @@ async def _status(*, as_json: bool) -> None:
     settings = load_settings()
     configure_logging("warning", settings.log_format)
     async with open_deployment(settings) as deployment:
-        depths = await deployment.queue.depths()
+        depths = await deployment.queue.depths(ages=True)
         snapshot = await deployment.quota.snapshot()
     if as_json:
         print_json(_document(depths, snapshot))

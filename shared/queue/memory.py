@@ -41,8 +41,9 @@ class MemoryQueue:
             self._store.consumers.discard(consumer)
             consumer.close()
 
-    async def depths(self) -> Sequence[Depth]:
+    async def depths(self, *, ages: bool = False) -> Sequence[Depth]:
         """Return how much waits in every lane, what is in hand included, in every tier and the parking."""
+        del ages  # they cost nothing
         store = self._store
         places = {str(lane): [entry.message for entry in store.unsettled(lane)] for lane in Lane}
         for delay, delayed in store.delayed.items():

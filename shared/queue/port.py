@@ -86,7 +86,7 @@ class Depth:
     name: str
     messages: int
     oldest_seconds: float | None
-    """Age of the oldest message since it was accepted; None when empty or when the queue cannot tell."""
+    """Age of the oldest message since it was accepted, or of the first in line; None when empty or not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,8 +121,12 @@ class EventQueue(Protocol):
         """Return a consumer of *lane* with at most *limit* unsettled deliveries; leaving the context closes it."""
         ...
 
-    async def depths(self) -> Sequence[Depth]:
-        """Return how much waits in every lane, retry tier and the parking."""
+    async def depths(self, *, ages: bool = False) -> Sequence[Depth]:
+        """
+        Return how much waits in every lane, retry tier and the parking.
+
+        Ask for *ages* where a person wants to know: a broker must hand out a message to tell how old it is.
+        """
         ...
 
     def parked(self) -> AsyncIterator[Parked]:

@@ -11,7 +11,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Final, Self
 
 import structlog
-from aio_pika.abc import AbstractConnection
+from aio_pika.abc import AbstractChannel, AbstractConnection
 
 from shared.amqp.connection import (
     CALL_SECONDS,
@@ -32,6 +32,7 @@ from shared.queue.rabbitmq_outbox import Outbox
 from shared.queue.rabbitmq_parking import Parking
 from shared.queue.rabbitmq_subscription import WATCH_SECONDS
 from shared.queue.rabbitmq_topology import Topology
+from shared.queue.rabbitmq_wire import message_of
 
 log = structlog.get_logger()
 
@@ -115,19 +116,35 @@ class RabbitQueue:
         consumer = RabbitConsumer(self._consuming, self._outbox, self._topology, self._clock, lane=lane, limit=limit)
         return consuming(consumer, self._turn)
 
-    async def depths(self) -> Sequence[Depth]:
-        """Return how much waits in every place; what is in workers' hands is not counted, ages are not known."""
+    async def depths(self, *, ages: bool = False) -> Sequence[Depth]:
+        """
+        Return how much waits in every place; what is in workers' hands is not counted.
+
+        An age is that of the first in line: it is taken and given back at once, which counts as a delivery. That of
+        the suspects is not looked for, since a second delivery would convict the first of them.
+        """
         channel = await self._consuming.channel()
         depths = []
         try:
             with translated("count the messages"):
                 async with asyncio.timeout(CALL_SECONDS):
                     for name, queue in self._topology.places().items():
-                        counted = (await channel.get_queue(queue)).declaration_result.message_count
-                        depths.append(Depth(name=name, messages=counted or 0, oldest_seconds=None))
+                        counted = (await channel.get_queue(queue)).declaration_result.message_count or 0
+                        look = ages and counted and queue != self._topology.dead
+                        age = await self._first_age(channel, queue) if look else None
+                        depths.append(Depth(name=name, messages=counted, oldest_seconds=age))
         finally:
             await close_channel(channel)
         return depths
+
+    async def _first_age(self, channel: AbstractChannel, queue: str) -> float | None:
+        raw_channel = await channel.get_underlay_channel()
+        raw = await raw_channel.basic_get(queue)
+        if raw.delivery_tag is None:
+            return None  # somebody took it meanwhile
+        await raw_channel.basic_nack(raw.delivery_tag, requeue=True)
+        now = self._clock.time()
+        return now - message_of(raw, now=now).first_seen
 
     def parked(self) -> AsyncIterator[Parked]:
         """Iterate over what is parked, oldest first, leaving it parked; whoever looks meanwhile sees the rest."""

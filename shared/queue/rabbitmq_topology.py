@@ -79,7 +79,7 @@ class Topology:
         tiers = {
             self.retry(delay): {
                 **_at_least_once(self.jobs),
-                "x-delivery-limit": DELIVERY_LIMIT,
+                "x-delivery-limit": NO_LIMIT,  # nobody takes from a tier, but `status` looks into it
                 "x-message-ttl": round(delay * (1 + RETRY_SPREAD) * 1000),
             }
             for delay in RETRY_DELAYS

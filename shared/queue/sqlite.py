@@ -70,8 +70,9 @@ class SqliteQueue:
             finally:
                 self._end_consuming()
 
-    async def depths(self) -> Sequence[Depth]:
+    async def depths(self, *, ages: bool = False) -> Sequence[Depth]:
         """Return how much waits in every lane, what is in hand included, in every tier and the parking."""
+        del ages  # they cost nothing
         now = self._clock.time()
         return await self._database.read(lambda connection: tables.depths(connection, now))
 

@@ -29,8 +29,8 @@ class QueueAdapter:
     name: str
     make: Callable[..., Opener]
     needs: tuple[str, ...]
-    tells_age: bool
-    """``depths`` knows how old the oldest message is."""
+    knows_oldest: bool
+    """``depths`` knows how old the oldest message is, not just the first in line."""
     counts_in_hand: bool
     """``depths`` counts deliveries that are not settled yet."""
     moves_stale: bool
@@ -49,7 +49,7 @@ QUEUE_ADAPTERS: list[QueueAdapter] = []
 
 
 def queue_adapter(
-    *, tells_age: bool = True, counts_in_hand: bool = True, moves_stale: bool = True
+    *, knows_oldest: bool = True, counts_in_hand: bool = True, moves_stale: bool = True
 ) -> Callable[[Callable[..., Opener]], Callable[..., Opener]]:
     """Run the queue contract against what the decorated function returns; its parameters are fixtures."""
 
@@ -60,7 +60,7 @@ def queue_adapter(
                 name=make.__name__,
                 make=make,
                 needs=needs,
-                tells_age=tells_age,
+                knows_oldest=knows_oldest,
                 counts_in_hand=counts_in_hand,
                 moves_stale=moves_stale,
             ),
@@ -97,7 +97,7 @@ def sqlite(tmp_path: Path) -> Opener:
     return open_queue
 
 
-@queue_adapter(tells_age=False, counts_in_hand=False)
+@queue_adapter(knows_oldest=False, counts_in_hand=False)
 def rabbitmq(amqp_url: str, prefix: str) -> Opener:
     """Open the same queues of one broker again and again; the next test has others, by another prefix."""
 
