@@ -46,18 +46,20 @@ def translated(doing: str) -> Iterator[None]:
     Turn whatever aio-pika fails with while *doing* something into QueueUnavailable.
 
     That includes CancelledError: aiormq uses it to end the calls that wait on a connection that closes. A
-    cancellation that was asked of this task passes.
+    cancellation that was asked of this task meanwhile passes, even where aiormq swallows it.
     """
+    asked = _cancellations()
     try:
         yield
     except asyncio.CancelledError as exc:
-        if _cancelled():
-            raise
         raise QueueUnavailable(f"cannot {doing}: the connection closed") from exc
     except TimeoutError as exc:
         raise QueueUnavailable(f"cannot {doing}: the broker does not answer") from exc
     except CONNECTION_EXCEPTIONS as exc:
         raise QueueUnavailable(f"cannot {doing}: {said(exc)}") from exc
+    finally:
+        if _cancellations() > asked:
+            raise asyncio.CancelledError
 
 
 @asynccontextmanager
@@ -272,9 +274,10 @@ def pause(failures: int) -> float:
     return min(shortest * 2.0**failures, longest) * random.uniform(0.5, 1.0)  # noqa: S311 - not a secret
 
 
-def _cancelled() -> bool:
+def _cancellations() -> int:
+    """Return how often this task was asked to end."""
     task = asyncio.current_task()
-    return task is None or task.cancelling() > 0
+    return 0 if task is None else task.cancelling()
 
 
 def said(error: BaseException) -> str:
