@@ -1,9 +1,12 @@
 """Fixtures that every kind of test may use."""
 
+import fcntl
 import logging
 import os
 import secrets
+import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -20,10 +23,19 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     if session.config.option.collectonly:
         return
     wanted = {name for item in session.items for name in getattr(item, "fixturenames", ())}
-    if wanted & {"amqp_url", "broker"}:
-        provide()
-    if "chinese_font" in wanted:
-        fonts.provide()
+    with _one_process_at_a_time():
+        if wanted & {"amqp_url", "broker"}:
+            provide()
+        if "chinese_font" in wanted:
+            fonts.provide()
+
+
+@contextmanager
+def _one_process_at_a_time() -> Iterator[None]:
+    """Keep pytest-xdist's workers from installing the same thing at once."""
+    with (Path(tempfile.gettempdir()) / "qudao-tests.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 @pytest.fixture(autouse=True)
