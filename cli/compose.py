@@ -110,21 +110,25 @@ async def open_spool(settings: Settings, queue: EventQueue, registry: CollectorR
 
 
 @asynccontextmanager
-async def open_deployment(settings: Settings) -> AsyncIterator[Deployment]:
-    """Yield the queue and the quota that the settings name: both in one SQLite file, or both in RabbitMQ."""
+async def open_deployment(settings: Settings, *, onlooker: bool = False) -> AsyncIterator[Deployment]:
+    """
+    Yield the queue and the quota that the settings name: both in one SQLite file, or both in RabbitMQ.
+
+    An *onlooker* asks for what is used of the quota and uses none of it.
+    """
     allowed = limits(settings)
     if settings.queue_file is not None:
         async with (
             Database(settings.queue_file) as database,
             SqliteQueue(database, CLOCK) as embedded,
-            SqliteQuota(database, allowed, CLOCK) as counters,
+            SqliteQuota(database, allowed, CLOCK, onlooker=onlooker) as counters,
         ):
             yield Deployment(queue=embedded, quota=Valve(counters, SqliteNotices(database), allowed, CLOCK))
     else:
         broker, prefix = _broker(settings), settings.queue_prefix
         async with (
             RabbitQueue(broker, CLOCK, prefix=prefix) as queue,
-            RabbitQuota(broker, settings.corp_id, allowed, CLOCK, prefix=prefix) as quota,
+            RabbitQuota(broker, settings.corp_id, allowed, CLOCK, prefix=prefix, onlooker=onlooker) as quota,
         ):
             yield Deployment(queue=queue, quota=Valve(quota, quota.notices, allowed, CLOCK))
 

@@ -24,7 +24,7 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON 
 async def _status(*, as_json: bool) -> None:
     settings = load_settings()
     configure_logging("warning", settings.log_format)
-    async with open_deployment(settings) as deployment:
+    async with open_deployment(settings, onlooker=True) as deployment:
         depths = await deployment.queue.depths(ages=True)
         snapshot = await deployment.quota.snapshot()
     if as_json:

@@ -44,12 +44,15 @@ START_SECONDS: Final = 10.0
 class RabbitQuota:
     """A :class:`~shared.quota.port.Quota` on a RabbitMQ broker, used by entering the context."""
 
-    def __init__(self, url: str, corp: str, limits: Limits, clock: Clock, *, prefix: str = "qudao") -> None:
+    def __init__(
+        self, url: str, corp: str, limits: Limits, clock: Clock, *, prefix: str = "qudao", onlooker: bool = False
+    ) -> None:
         """
         Args:
             url: ``amqp://user:password@host:port/vhost`` or ``amqps://…``.
             corp: The corp whose quota it is.
             prefix: Begins every name on the broker, so that deployments can share a vhost.
+            onlooker: Do not show this process to the others: it only asks for a snapshot.
 
         Raises:
             ConfigurationError: *url* is not one.
@@ -60,7 +63,13 @@ class RabbitQuota:
         self._publisher = Publisher(self._connection)
         worker = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
         self.notices = RabbitNotices(
-            self._connection, self._publisher, self._names, limits=limits, clock=clock, worker=worker
+            self._connection,
+            self._publisher,
+            self._names,
+            limits=limits,
+            clock=clock,
+            worker=worker,
+            silent=onlooker,
         )
         self._tasks = asyncio.TaskGroup()
         self._apis: dict[str, Acquirer] = {}
@@ -155,6 +164,7 @@ class RabbitQuota:
     async def snapshot(self) -> Snapshot:
         """Return what is used now, by all workers."""
         self._require_usable("")
+        await self.notices.heard_all()
         usage = [await self._usage(endpoint) for endpoint in sorted(self.notices.endpoints)]
         return Snapshot(usage=usage, workers=self.notices.workers())
 

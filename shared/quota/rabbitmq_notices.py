@@ -48,13 +48,20 @@ class RabbitNotices:
         limits: Limits,
         clock: Clock,
         worker: str,
+        silent: bool = False,
     ) -> None:
+        """
+        Args:
+            silent: Listen only; what others tell is not repeated either.
+        """
         self._connection = connection
         self._publisher = publisher
         self._names = names
         self._limits = limits
         self._clock = clock
         self._worker = worker
+        self._silent = silent
+        self._listening_since = 0.0
         self._listeners: list[Listener] = []
         self._told: dict[Key, tuple[Change, float]] = {}
         self._workers: dict[str, float] = {}
@@ -112,6 +119,11 @@ class RabbitNotices:
             if seen > now - MISSED * BEAT
         ]
 
+    async def heard_all(self) -> None:
+        """Return when every worker had time for a sign of life: at once for one of them, which hears them all along."""
+        if self._silent:
+            await asyncio.sleep(self._listening_since + 1.25 * BEAT - _now())
+
     async def note_use(self, endpoint: str) -> None:
         """Tell the others that *endpoint* is used."""
         if endpoint not in self.endpoints:
@@ -141,12 +153,15 @@ class RabbitNotices:
             with translated("listen to the other workers"):
                 async with asyncio.timeout(3 * CALL_SECONDS):
                     await self._subscribe(channel)
+                    self._listening_since = _now()
                     await self._recall(channel)
             await self._publisher.ready()
             while not lost.is_set():
-                await self._say({"changes": [asdict(change) for change in self._changes()]})
+                if not self._silent:
+                    await self._say({"changes": [asdict(change) for change in self._changes()]})
                 if not self.ready.is_set():
-                    await self._remember()
+                    if not self._silent:
+                        await self._remember()
                     self.ready.set()
                 with suppress(TimeoutError):
                     async with asyncio.timeout(BEAT):

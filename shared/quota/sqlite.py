@@ -50,13 +50,19 @@ class SqliteQuota:
         *,
         monotonic: Callable[[], float] = time.monotonic,
         neighbours: Neighbours | None = None,
+        onlooker: bool = False,
     ) -> None:
+        """
+        Args:
+            onlooker: Do not count this process among those that use the quota: it only asks for a snapshot.
+        """
         self._database = database
         self._limits = limits
         self._clock = clock
         self._monotonic = monotonic
         self._neighbours = neighbours or Machine()
         self._process = self._neighbours.me()
+        self._onlooker = onlooker
         self._apis: dict[str, _Api] = {}
 
     async def __aenter__(self) -> Self:
@@ -155,7 +161,8 @@ class SqliteQuota:
         def work(connection: Connection) -> None:
             now, wall = self._monotonic(), self._clock.time()
             ledger.keep_time(connection, self._neighbours.boot(), now, wall)
-            ledger.show_up(connection, self._process, now, wall)
+            if not self._onlooker:
+                ledger.show_up(connection, self._process, now, wall)
 
         await self._database.write(work)
 

@@ -159,6 +159,7 @@ async def test_parked_is_listed_replayed_and_dropped(tmp_path):
             code, out, _ = await run_to_end("status", "--json", folder=tmp_path, env=env)
             assert code == 0
             assert {place["name"]: place["messages"] for place in orjson.loads(out)["queue"]}["parked"] == 0
+            assert len(orjson.loads(out)["workers"]) == 1, "the command itself is none"
 
 
 async def test_two_services_on_one_machine(tmp_path):

@@ -67,7 +67,10 @@ async def test_the_breaker(tmp_path, amqp_url, prefix, quick):
         await until(lambda: any(call.code == 60020 for call in simulator.journal.calls(GET)))
         code, out, err = await run_to_end("status", "--json", folder=tmp_path, env=env)
         assert code == 0, err
-        (hold,) = (held for held in orjson.loads(out)["held_back"] if held["endpoint"] == GET)
+        status = orjson.loads(out)
+        assert len(status["workers"]) == 2, "the command itself is none"
+        assert [place for place in status["queue"] if place["messages"] and place["oldest_seconds"] is None] == []
+        (hold,) = (held for held in status["held_back"] if held["endpoint"] == GET)
         assert (hold["kind"], hold["errcode"]) == ("breaker", 60020)
         assert "trusted" in hold["reason"].lower() or "可信" in hold["reason"]
         assert marked(simulator) == 0
