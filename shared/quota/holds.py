@@ -3,6 +3,9 @@ Which APIs are held back, and until when: the brake, the breaker and the lowered
 
 Every worker keeps this state for itself and tells the others what changed. ``now`` is seconds of the worker's own
 clock, which nobody can set; a change therefore travels with the seconds that are left, not with a time of day.
+
+A worker that gets no access token can call no API. It stops itself for a minute at a time and shows that to the
+others, who go on as long as they get theirs: its secret may be an old one.
 """
 
 from collections.abc import Iterator
@@ -72,12 +75,15 @@ class Holds:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._held: dict[Key, Held] = {}
+        self._needed = ""
+        """The API that each call needs first, where it refused us last time: gettoken."""
 
     def pause(self, endpoint: str, staff: str, now: float) -> Pause | None:
         """Return what keeps *endpoint* from being called for *staff* now; None when nothing does."""
-        brake = self._held.get((HoldKind.BRAKE, endpoint, ""))
-        if brake is not None and brake.until > now:
-            return Pause(key=key_of(brake.change), seconds=brake.until - now)
+        for api in filter(None, (self._needed, endpoint)):
+            brake = self._held.get((HoldKind.BRAKE, api, ""))
+            if brake is not None and brake.until > now:
+                return Pause(key=key_of(brake.change), seconds=brake.until - now)
         for who in ("", staff.casefold()):
             breaker = self._held.get((HoldKind.BREAKER, endpoint, who))
             if breaker is not None and not breaker.change.closed:
@@ -85,9 +91,13 @@ class Holds:
                 return Pause(key=key_of(breaker.change), seconds=max(left, 0.0), probe=left <= 0)
         return None
 
-    def failed(self, error: WeComError, staff: str, started: float, now: float) -> Change | None:
-        """Note that a call which began at *started* failed; return what changed, for the others."""
+    def failed(self, error: WeComError, endpoint: str, staff: str, started: float, now: float) -> Change | None:
+        """Note that a call of *endpoint* which began at *started* failed; return what changed, for the others."""
+        needed = error.endpoint if error.endpoint != endpoint else ""
+        self._needed = needed or self._needed
         match error:
+            case ConfigurationNeeded() if needed:
+                return self._for_a_minute(HoldKind.BRAKE, error, started, now)
             case RateLimited():
                 return self._brake(error, started, now)
             case StaffBlocked() if staff:
@@ -97,7 +107,7 @@ class Holds:
             case ConfigurationNeeded():
                 return self._open(error, "", now)
             case Congested():
-                return self._lower(error, started, now)
+                return self._for_a_minute(HoldKind.LOWERED, error, started, now)
         return None
 
     def succeeded(self, endpoint: str, staff: str, started: float, now: float) -> list[Change]:
@@ -113,6 +123,7 @@ class Holds:
                 (HoldKind.BREAKER, endpoint, ""),
                 (HoldKind.BREAKER, endpoint, staff.casefold()),
                 (HoldKind.BRAKE, endpoint, ""),
+                (HoldKind.BRAKE, self._needed, ""),
             )
         ):
             held = self._held.get(key)
@@ -121,6 +132,7 @@ class Holds:
             if started > (held.until if held.change.kind is HoldKind.BRAKE else held.since):
                 change = replace(held.change, version=held.change.version + 1, closed=True, seconds=0.0)
                 changes.append(self._set(change, now))
+        self._needed = ""
         return changes
 
     def probing(self, key: Key, now: float, *, mine: bool) -> Change | None:
@@ -170,11 +182,11 @@ class Holds:
             return None  # a call that was under way when it opened, or the probe: told already
         return self._set(self._changed(HoldKind.BREAKER, error, staff, self._limits.minute), now)
 
-    def _lower(self, error: Congested, started: float, now: float) -> Change | None:
-        known = self._held.get((HoldKind.LOWERED, error.endpoint, ""))
+    def _for_a_minute(self, kind: HoldKind, error: WeComError, started: float, now: float) -> Change | None:
+        known = self._held.get((kind, error.endpoint, ""))
         if known is not None and started <= known.since:
             return None
-        return self._set(self._changed(HoldKind.LOWERED, error, "", self._limits.minute), now)
+        return self._set(self._changed(kind, error, "", self._limits.minute), now)
 
     def _changed(self, kind: HoldKind, error: WeComError, staff: str, seconds: float) -> Change:
         known = self._held.get((kind, error.endpoint, staff))

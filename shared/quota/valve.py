@@ -71,7 +71,7 @@ class Valve:
         except WeComError as error:
             keep = False
             try:
-                keep = await self._failed(error, staff, started)
+                keep = await self._failed(error, endpoint, staff, started)
             finally:
                 self._keep_for_a_while(grant) if keep else grant.release()
             raise
@@ -139,9 +139,9 @@ class Valve:
             await self._tell([change])
         return mine
 
-    async def _failed(self, error: WeComError, staff: str, started: float) -> bool:
+    async def _failed(self, error: WeComError, endpoint: str, staff: str, started: float) -> bool:
         """Note what WeCom said and tell the others; return True when the call's place is to stay out of use."""
-        change = self._holds.failed(error, staff, started, _now())
+        change = self._holds.failed(error, endpoint, staff, started, _now())
         if change is None:
             return False
         self._changed.set()
