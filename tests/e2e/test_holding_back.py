@@ -79,3 +79,28 @@ async def test_the_breaker(tmp_path, amqp_url, prefix, quick):
         await until(lambda: marked(simulator) == 20, seconds=100)
     assert before <= 10, "a closed door is knocked at once a minute, not by every message"
     assert not [relation for relation in simulator.corp.relations() if len(relation.remarks) > 1]
+
+
+async def test_a_wrong_secret(tmp_path, amqp_url, prefix):
+    """A worker that gets no token leaves the work queued and says why; another with the right secret does it."""
+    simulator = Simulator(SimulatorConfig.quiet())
+    simulator.add_contact_way("qd_shop", ["lin.qiao"])
+    async with run_simulator(simulator) as server, AsyncExitStack() as stack:
+        broker = {"QUDAO_QUEUE_URL": amqp_url, "QUDAO_QUEUE_PREFIX": prefix}
+        env = settings(simulator, server.url, tmp_path, **broker)
+        ingress = await stack.enter_async_context(qudao("ingress", folder=tmp_path, env=env))
+        await receives(ingress, simulator)
+        wrong = {**env, "QUDAO_CORP_SECRET": "an-old-secret"}
+        async with qudao("worker", folder=tmp_path, env=wrong) as worker:
+            await worker.logged("lane.opened", lane="live")
+            for _ in range(20):
+                await simulator.scan(state="qd_shop")
+            held = await worker.logged("api.held_back")
+            assert held["endpoint"] == "gettoken"
+            code, out, err = await run_to_end("status", "--json", folder=tmp_path, env=env)
+            assert code == 0, err
+            assert [hold["errcode"] for hold in orjson.loads(out)["held_back"]] == [40001]
+        assert list(simulator.journal.calls(GET)) == []
+        await stack.enter_async_context(qudao("worker", folder=tmp_path, env=env))
+        await until(lambda: marked(simulator) == 20, seconds=100)
+    assert not [relation for relation in simulator.corp.relations() if len(relation.remarks) > 1]
