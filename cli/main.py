@@ -1,11 +1,15 @@
 """The `qudao` command."""
 
+from importlib.metadata import version
+from typing import Annotated
+
 import typer
 
 from cli import channels, parked
 from cli.api import api
 from cli.backfill import backfill
 from cli.demo import demo
+from cli.output import print_line
 from cli.reconcile import reconcile_command
 from cli.report import report
 from cli.services import ingress, run, worker
@@ -14,7 +18,6 @@ from cli.status import status
 
 app = typer.Typer(
     name="qudao",
-    help="Marks every customer gained through a WeCom channel code with the channel they came from.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,  # a pretty traceback prints local variables, and so secrets
@@ -27,6 +30,21 @@ app.command()(report)
 app.add_typer(parked.app, name="parked")
 app.add_typer(channels.app, name="channels")
 app.command("api")(api)
+
+
+def _print_version(asked: bool) -> None:  # noqa: FBT001 - typer calls it so
+    if asked:
+        print_line(version("qudao"))
+        raise typer.Exit
+
+
+@app.callback()
+def qudao(
+    _version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Mark every customer gained through a WeCom channel code with the channel they came from."""
 
 
 def main() -> None:
