@@ -32,7 +32,7 @@ app.add_typer(channels.app, name="channels")
 app.command("api")(api)
 
 
-def _print_version(asked: bool) -> None:  # noqa: FBT001 - typer calls it so
+def _print_version(asked: bool) -> None:
     if asked:
         print_line(version("qudao"))
         raise typer.Exit
