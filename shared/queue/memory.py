@@ -15,7 +15,7 @@ from shared.clock import Clock
 from shared.domain.errors import QueueUnavailable
 from shared.domain.events import Lane
 from shared.queue.message import Failure, Message
-from shared.queue.port import DELIVERY_LIMIT, KILLED_ITS_WORKER, RETRY_DELAYS, Consumer, Depth, Parked
+from shared.queue.port import CROWD, DELIVERY_LIMIT, KILLED_ITS_WORKER, RETRY_DELAYS, Consumer, Depth, Parked
 
 
 class MemoryQueue:
@@ -28,7 +28,7 @@ class MemoryQueue:
     async def publish(self, message: Message, lanes: Sequence[Lane]) -> None:
         """Put *message* into each of *lanes*."""
         for lane in lanes:
-            self._store.put(_Entry(message, lane))
+            self._store.put(_Entry(message, self._store.admitted(lane)))
 
     @asynccontextmanager
     async def consume(self, lane: Lane, limit: int) -> AsyncIterator[Consumer]:
@@ -105,6 +105,10 @@ class _Store:
         yield from self.ready[lane]
         for consumer in self.consumers:
             yield from (entry for entry in consumer.in_hand if entry.lane is lane)
+
+    def admitted(self, lane: Lane) -> Lane:
+        """Return *lane*, or bulk in the place of a live that is full."""
+        return Lane.BULK if lane is Lane.LIVE and len(self.ready[lane]) >= CROWD else lane
 
     def put(self, entry: _Entry) -> None:
         self.ready[entry.lane].append(entry)

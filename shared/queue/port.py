@@ -25,6 +25,12 @@ Age from which a live message makes room. After an outage the live lane is full 
 no API call, so that whoever scans now is marked now. Part of the topology, too.
 """
 
+CROWD = 1000
+"""
+Waiting live messages from which on what is published to live goes to bulk: some seconds' work under WeCom's quota. So
+however many come at once, whoever comes after them waits no longer than that.
+"""
+
 DELIVERY_LIMIT = 20
 """Deliveries without a settlement after which a message is suspected of killing its workers."""
 
@@ -106,6 +112,7 @@ class EventQueue(Protocol):
 
     A live message that was accepted ``STALE_SECONDS`` ago goes on in bulk, otherwise unchanged. A queue moves what it
     can before anybody takes it, and promises no more: a stale one may still come from live, and memory moves none.
+    What is published to live while about ``CROWD`` others wait there goes to bulk at once.
     """
 
     async def publish(self, message: Message, lanes: Sequence[Lane]) -> None:

@@ -7,7 +7,7 @@ wait behind that.
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 from typing import Final, Self
 
 import structlog
@@ -30,11 +30,14 @@ from shared.queue.port import STALE_SECONDS, Depth, Parked
 from shared.queue.rabbitmq_consumer import RabbitConsumer, consuming
 from shared.queue.rabbitmq_outbox import Outbox
 from shared.queue.rabbitmq_parking import Parking
-from shared.queue.rabbitmq_subscription import WATCH_SECONDS
 from shared.queue.rabbitmq_topology import Topology
 from shared.queue.rabbitmq_wire import message_of
 
 log = structlog.get_logger()
+
+LOOK_SECONDS: Final = 1.0
+LOOK_AGAIN_SECONDS: Final = 0.1
+"""Seconds between looks at the lanes; and at the least, while more is published than live has room for."""
 
 START_SECONDS: Final = 10.0
 """Longest that opening the queue waits for a broker; after that it goes on trying in the background."""
@@ -172,22 +175,28 @@ class RabbitQueue:
 
     async def _watch(self) -> None:
         """
-        Notice a deleted lane before a worker comes by, for ever.
+        Notice a full live lane, and a deleted lane before a worker comes by, for ever.
 
         A message for two lanes of which one is missing is confirmed all the same: it reached somebody.
         """
         while True:
             await self._publishing.usable()
             try:
-                if not await self._topology.exists(self._publishing.channel):
+                waiting = await self._topology.waiting(self._publishing.channel)
+                if waiting is None:
                     await self._outbox.restore()
+                else:
+                    self._outbox.note_live(waiting[Lane.LIVE])
             except (QueueUnavailable, ConfigurationError) as error:
                 log.warning("topology.unknown", prefix=self._topology.prefix, reason=str(error))
-            await asyncio.sleep(WATCH_SECONDS)
+            await asyncio.sleep(LOOK_AGAIN_SECONDS)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_SECONDS):
+                    await self._outbox.crowded.wait()
 
     async def _prepare(self, connection: AbstractConnection) -> None:
         """Declare the queues on every new connection: a broker may have been restored empty."""
-        missing = not await self._topology.exists(lambda: open_channel(connection))
+        missing = await self._topology.waiting(lambda: open_channel(connection)) is None
         await self._topology.declare(lambda: open_channel(connection))
         if missing:
             level = log.error if self._declared else log.info

@@ -13,7 +13,7 @@ from shared.clock import Clock
 from shared.domain.errors import QueueUnavailable
 from shared.domain.events import Lane
 from shared.queue.message import Failure, Message
-from shared.queue.port import RETRY_SPREAD
+from shared.queue.port import CROWD, RETRY_SPREAD
 from shared.queue.rabbitmq_topology import Topology, key_of
 from shared.queue.rabbitmq_wire import LANE, headers_of, parked_headers
 
@@ -34,13 +34,16 @@ class Outbox:
         self._publisher = publisher
         self._topology = topology
         self._clock = clock
+        self._live = 0
+        self.crowded = asyncio.Event()
+        """Set when so much was published to live that its depth should be looked at."""
         self._restoring = asyncio.Lock()
         self._restored = 0
 
     async def to_lanes(self, message: Message, lanes: Sequence[Lane]) -> None:
-        """Put *message* into all of *lanes* with one publish; into bulk for live when it is stale."""
+        """Put *message* into all of *lanes* with one publish; into bulk for live when it is stale or live is full."""
         now = self._clock.time()
-        key = key_of(frozenset(self._lane_at(now, lane, message) for lane in lanes))
+        key = key_of(frozenset(self._admitted(self._lane_at(now, lane, message)) for lane in lanes))
         await self._send(self._topology.jobs, key, message.body, headers_of(message))
 
     async def to_tier(self, message: Message, lane: Lane, delay: int) -> None:
@@ -77,6 +80,21 @@ class Outbox:
                 await self._topology.declare(self._connection.channel)
                 self._publisher.renew("queues were declared again")
                 self._restored += 1
+
+    def note_live(self, waiting: int) -> None:
+        """Take over how many messages wait in live."""
+        self._live = waiting
+        self.crowded.clear()
+
+    def _admitted(self, lane: Lane) -> Lane:
+        """Return *lane*, or bulk in the place of a live that is full."""
+        if lane is not Lane.LIVE:
+            return lane
+        if self._live >= CROWD:
+            self.crowded.set()
+            return Lane.BULK
+        self._live += 1
+        return lane
 
     def _lane_at(self, when: float, lane: Lane, message: Message) -> Lane:
         """Return the lane that *message* for *lane* belongs to at the time *when*."""

@@ -106,21 +106,23 @@ class Topology:
         finally:
             await close_channel(channel)
 
-    async def exists(self, open_channel: OpenChannel) -> bool:
-        """Tell whether the lanes' queues are there."""
+    async def waiting(self, open_channel: OpenChannel) -> dict[Lane, int] | None:
+        """Return how much waits in each lane; None when the queue of one is missing."""
         channel = await open_channel()
+        found = {}
         try:
             with translated("look for the queues"):
                 async with asyncio.timeout(DECLARE_SECONDS):
                     for lane in Lane:
-                        await channel.get_queue(self.lane(lane))
+                        queue = await channel.get_queue(self.lane(lane))
+                        found[lane] = queue.declaration_result.message_count or 0
         except QueueUnavailable as error:
             if isinstance(error.__cause__, ChannelNotFoundEntity):
-                return False
+                return None
             raise
         finally:
             await close_channel(channel)
-        return True
+        return found
 
     async def _declare(self, channel: AbstractChannel) -> None:
         jobs = await channel.declare_exchange(self.jobs, ExchangeType.DIRECT, durable=True)

@@ -18,7 +18,7 @@ from apsw import Connection
 from shared.domain.events import Lane
 from shared.domain.ids import EventId
 from shared.queue.message import Failure, Message
-from shared.queue.port import DELIVERY_LIMIT, KILLED_ITS_WORKER, RETRY_DELAYS, Depth, Parked
+from shared.queue.port import CROWD, DELIVERY_LIMIT, KILLED_ITS_WORKER, RETRY_DELAYS, Depth, Parked
 
 SCHEMA: Final = (
     """
@@ -121,13 +121,22 @@ def _insert(rows: int) -> str:
 
 def insert(connection: Connection, items: list[tuple[Sequence[Lane], MessageRow]]) -> Sequence[None]:
     """Insert each message once per lane: few long statements, since each one costs the event loop a hand-over."""
-    rows = [(lane.value, *row) for lanes, row in items for lane in lanes]
+    room = CROWD - _rows(connection, _WAITING_LIVE)[0][0] if any(Lane.LIVE in lanes for lanes, _ in items) else 0
+    rows = []
+    for lanes, row in items:
+        for lane in lanes:
+            full = lane is Lane.LIVE and room <= 0
+            rows.append((Lane.BULK.value if full else lane.value, *row))
+            room -= lane is Lane.LIVE
     for start in range(0, len(rows), ROWS_AT_ONCE):
         chunk = rows[start : start + ROWS_AT_ONCE]
         connection.execute(_insert(len(chunk)), [value for row in chunk for value in row])
     return [None] * len(items)
 
 
+_WAITING_LIVE: Final = f"""
+    SELECT count(*) FROM (SELECT 1 FROM message WHERE state = 0 AND lane = 'live' AND due = 0 LIMIT {CROWD})
+"""  # noqa: S608 - a number of ours
 _NEW: Final = "state = 0 AND lane = :lane AND due = 0"
 _DUE: Final = "state = 0 AND lane = :lane AND due > 0 AND due <= :now"
 

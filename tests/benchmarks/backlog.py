@@ -3,8 +3,8 @@ Is a customer who scans now welcomed and marked at once, although 100,000 others
 
     python -m tests.benchmarks.backlog --lane live --events 100000 [--broker amqp://…]
 
-The backlog is that of an outage (live; the workers start once it is five minutes old) or a backfill (bulk). Customers
-scan all the while; times are the simulator's, from scan to welcome and to mark.
+The backlog is that of new customers who all came at once (live) or of a backfill (bulk). Customers scan all the while;
+times are the simulator's, from scan to welcome and to mark.
 """
 
 import argparse
@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from shared.domain.events import Lane
-from shared.queue.port import STALE_SECONDS
 from shared.queue.rabbitmq import RabbitQueue
 from shared.wecom.simulator.config import SimulatorConfig
 from shared.wecom.simulator.corp import Relation
@@ -38,17 +37,10 @@ async def scan(simulator: Simulator, seconds: float, rate: float) -> list[Relati
     return [relation for relation in relations if relation is not None]
 
 
-async def sit_out(url: str, prefix: str, lane: Lane) -> float:
-    """Wait, as in an outage, until the broker moved what is old in the live lane to bulk; return the seconds."""
-    begun = time.monotonic()
-    async with RabbitQueue(url, prefix=prefix) as queue, asyncio.timeout(2 * STALE_SECONDS):
-        while lane is Lane.LIVE:
-            depths = {depth.name: depth.messages for depth in await queue.depths()}
-            print(f"{time.monotonic() - begun:.0f} s: {depths['live']} live, {depths['bulk']} bulk", flush=True)
-            if not depths["live"]:
-                break
-            await asyncio.sleep(10.0)
-    return time.monotonic() - begun
+async def depths(url: str, prefix: str) -> dict[str, int]:
+    """Return how much waits where."""
+    async with RabbitQueue(url, prefix=prefix) as queue:
+        return {depth.name: depth.messages for depth in await queue.depths() if depth.messages}
 
 
 async def measure(url: str, lane: Lane, events: int, seconds: float, rate: float) -> dict[str, Any]:
@@ -61,7 +53,7 @@ async def measure(url: str, lane: Lane, events: int, seconds: float, rate: float
         async with run_simulator(simulator) as server, AsyncExitStack() as stack:
             env = settings(simulator, server.url, folder, QUDAO_QUEUE_URL=url, QUDAO_QUEUE_PREFIX=prefix)
             await publish_backlog(url, prefix, simulator, events, lane)
-            outage = await sit_out(url, prefix, lane)
+            queued = await depths(url, prefix)
             ingress = await stack.enter_async_context(qudao("ingress", folder=folder, env=env))
             await receives(ingress, simulator)
             env["QUDAO_LOG_LEVEL"] = "error"
@@ -76,7 +68,7 @@ async def measure(url: str, lane: Lane, events: int, seconds: float, rate: float
     return {
         "lane": lane.value,
         "backlog": events,
-        "outage_seconds": round(outage),
+        "queued_as": queued,
         "backlog_marked_meanwhile": backlog,
         "scanned": len(relations),
         "not_welcomed": len(relations) - len(welcomes),

@@ -15,6 +15,7 @@ from shared.domain.events import Lane
 from shared.domain.ids import EventId
 from shared.queue.message import Failure, Message
 from shared.queue.port import (
+    CROWD,
     DELIVERY_LIMIT,
     KILLED_ITS_WORKER,
     RETRY_DELAYS,
@@ -578,11 +579,12 @@ async def test_nothing_is_lost_or_doubled(queue: EventQueue) -> None:
     messages = [a_message(number) for number in range(count)]
     messages = [replace(message, body=message.event_id.encode()) for message in messages]
     async with (
-        queue.consume(Lane.LIVE, workers) as consumer,
+        queue.consume(Lane.LIVE, workers) as live,
+        queue.consume(Lane.BULK, workers) as bulk,
         asyncio.timeout(50),
         asyncio.TaskGroup() as group,
     ):
-        tasks = [group.create_task(work(consumer)) for _ in range(workers)]
+        tasks = [group.create_task(work(consumer)) for consumer in (live, bulk) for _ in range(workers)]
         for start in range(0, count, 200):
             await publish_all(queue, messages[start : start + 200], Lane.LIVE)
         while sum(ends.values()) < count:
@@ -592,7 +594,7 @@ async def test_nothing_is_lost_or_doubled(queue: EventQueue) -> None:
             task.cancel()
     assert wrong == []
     assert ends == Counter(message.event_id for message in messages)
-    assert await drained(queue, Lane.LIVE, 0) == []
+    assert await drained(queue, Lane.LIVE, 0) == await drained(queue, Lane.BULK, 0) == []
     assert {item.message.event_id for item in await all_parked(queue)} <= set(ends)
 
 
@@ -605,6 +607,23 @@ async def nothing_comes_to(ends: Counter[EventId]) -> bool:
 
 async def holds(queue: EventQueue, expected: dict[str, int]) -> bool:
     return await waiting(queue) == expected
+
+
+async def test_who_comes_after_a_crowd_does_not_wait_for_it(queue: EventQueue) -> None:
+    """Live stays short however many come at once: the rest goes to bulk, a welcome to fast all the same."""
+    await publish_all(queue, map(a_message, range(2 * CROWD)), Lane.LIVE)
+    await until(lambda: holds(queue, {"live": CROWD, "bulk": CROWD}))
+    await queue.publish(a_message(2 * CROWD), [Lane.FAST, Lane.LIVE])
+    await until(lambda: holds(queue, {"fast": 1, "live": CROWD, "bulk": CROWD + 1}))
+    async with queue.consume(Lane.LIVE, 100) as consumer:
+        for _ in range(CROWD):
+            await (await taken(consumer)).ack()
+
+    async def finds_room() -> bool:
+        await queue.publish(a_message(), [Lane.LIVE])
+        return (await waiting(queue)).get("live", 0) > 0
+
+    await until(finds_room)
 
 
 async def test_depths_name_every_place(queue: EventQueue) -> None:

@@ -32,7 +32,7 @@ def _knock_often(monkeypatch: pytest.MonkeyPatch) -> None:
     """Come back quickly and look often: these tests stop the broker and delete queues."""
     monkeypatch.setattr("shared.amqp.connection.PAUSES", (0.05, 0.5))
     monkeypatch.setattr("shared.queue.rabbitmq_subscription.WATCH_SECONDS", 0.2)
-    monkeypatch.setattr("shared.queue.rabbitmq.WATCH_SECONDS", 0.2)
+    monkeypatch.setattr("shared.queue.rabbitmq.LOOK_SECONDS", 0.2)
 
 
 @asynccontextmanager
