@@ -25,6 +25,8 @@ def main() -> int:
         calls, seconds = calls + outcome.calls, seconds + outcome.seconds
         failed += bool(outcome.problems)
         _show(outcome)
+        if (seed - first + 1) % 500 == 0:
+            print(f"{seed - first + 1} of {count} seeds, {failed} failed", file=sys.stderr, flush=True)
     print(
         f"{count} seeds, {failed} failed; {calls} calls in {seconds / 3600:.0f} h of virtual time,"
         f" {time.monotonic() - started:.0f} s"
