@@ -46,6 +46,9 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 class _JumpingSelector(selectors.DefaultSelector):
     """Never waits for a file: it lets the time pass instead."""
 
+    TICK = 1e-9
+    """Seconds that pass at least: a wait shorter than the clock can tell would otherwise never be over."""
+
     def __init__(self, loop: VirtualLoop) -> None:
         super().__init__()
         self._loop = loop
@@ -53,8 +56,7 @@ class _JumpingSelector(selectors.DefaultSelector):
     def select(self, timeout: float | None = None) -> list[Any]:
         if timeout is None:
             raise StuckError
-        if timeout > 0:
-            self._loop.jump(timeout)
+        self._loop.jump(max(timeout, self.TICK))
         return []
 
 
