@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import structlog
 from prometheus_client import CollectorRegistry
@@ -40,6 +41,9 @@ from workers.survey import Surveyor
 from workers.tags import Tags
 
 log = structlog.get_logger()
+
+CROWD_SECONDS: Final = 5.0
+"""Seconds of work that may wait in the live lane."""
 
 CLOCK: Clock = SystemClock()
 
@@ -88,10 +92,10 @@ class Deployment:
 async def open_queue(settings: Settings) -> AsyncIterator[EventQueue]:
     """Yield the queue that the settings name, for those who call no API."""
     if settings.queue_file is not None:
-        async with Database(settings.queue_file) as database, SqliteQueue(database, CLOCK) as embedded:
+        async with Database(settings.queue_file) as database, _embedded(settings, database) as embedded:
             yield embedded
     else:
-        async with RabbitQueue(_broker(settings), CLOCK, prefix=settings.queue_prefix) as queue:
+        async with _over_rabbitmq(settings) as queue:
             yield queue
 
 
@@ -103,7 +107,7 @@ async def open_spool(settings: Settings, queue: EventQueue, registry: CollectorR
         return
     async with (
         Database(settings.spool) as database,
-        SqliteQueue(database, CLOCK) as store,
+        SqliteQueue(database, CLOCK, crowd=None) as store,
         spooled(queue, store, registry) as intake,
     ):
         yield intake
@@ -120,17 +124,36 @@ async def open_deployment(settings: Settings, *, onlooker: bool = False) -> Asyn
     if settings.queue_file is not None:
         async with (
             Database(settings.queue_file) as database,
-            SqliteQueue(database, CLOCK) as embedded,
+            _embedded(settings, database) as embedded,
             SqliteQuota(database, allowed, CLOCK, onlooker=onlooker) as counters,
         ):
             yield Deployment(queue=embedded, quota=Valve(counters, SqliteNotices(database), allowed, CLOCK))
     else:
-        broker, prefix = _broker(settings), settings.queue_prefix
         async with (
-            RabbitQueue(broker, CLOCK, prefix=prefix) as queue,
-            RabbitQuota(broker, settings.corp_id, allowed, CLOCK, prefix=prefix, onlooker=onlooker) as quota,
+            _over_rabbitmq(settings) as queue,
+            RabbitQuota(
+                _broker(settings),
+                settings.corp_id,
+                allowed,
+                CLOCK,
+                prefix=settings.queue_prefix,
+                onlooker=onlooker,
+            ) as quota,
         ):
             yield Deployment(queue=queue, quota=Valve(quota, quota.notices, allowed, CLOCK))
+
+
+def _embedded(settings: Settings, database: Database) -> SqliteQueue:
+    return SqliteQueue(database, CLOCK, crowd=_crowd(settings))
+
+
+def _over_rabbitmq(settings: Settings) -> RabbitQueue:
+    return RabbitQueue(_broker(settings), CLOCK, prefix=settings.queue_prefix, crowd=_crowd(settings))
+
+
+def _crowd(settings: Settings) -> int:
+    """Return how many customers the quota marks in as long as one who has just come may wait."""
+    return max(1, round(CROWD_SECONDS * settings.quota_per_minute / settings.quota_minute_seconds))
 
 
 def _broker(settings: Settings) -> str:

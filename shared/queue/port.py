@@ -27,8 +27,8 @@ no API call, so that whoever scans now is marked now. Part of the topology, too.
 
 CROWD = 1000
 """
-Waiting live messages from which on what is published to live goes to bulk: some seconds' work under WeCom's quota. So
-however many come at once, whoever comes after them waits no longer than that.
+Waiting live messages from which on what is published to live goes to bulk, unless said otherwise. So however many come
+at once, whoever comes after them waits no longer than these take.
 """
 
 DELIVERY_LIMIT = 20

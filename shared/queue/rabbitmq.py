@@ -26,7 +26,7 @@ from shared.clock import Clock, SystemClock
 from shared.domain.errors import ConfigurationError, QueueUnavailable
 from shared.domain.events import Lane
 from shared.queue.message import Message
-from shared.queue.port import STALE_SECONDS, Depth, Parked
+from shared.queue.port import CROWD, STALE_SECONDS, Depth, Parked
 from shared.queue.rabbitmq_consumer import RabbitConsumer, consuming
 from shared.queue.rabbitmq_outbox import Outbox
 from shared.queue.rabbitmq_parking import Parking
@@ -54,6 +54,7 @@ class RabbitQueue:
         prefix: str = "qudao",
         settling: float = 2.0,
         stale: float = STALE_SECONDS,
+        crowd: int = CROWD,
     ) -> None:
         """
         Args:
@@ -63,13 +64,14 @@ class RabbitQueue:
             settling: Seconds to wait after queues were created. RabbitMQ 3.10 notes a new quorum queue on disk up
                 to a second late and, killed before, comes back without its messages, confirmed ones too.
             stale: Seconds after which a live message goes on in bulk; the same for all who use *prefix*.
+            crowd: Waiting live messages from which on others go to bulk.
         """
         clock = clock or SystemClock()
         self._topology = Topology(prefix=prefix, stale=stale)
         self._publishing = AmqpConnection(url, f"{prefix} publishing", self._prepare)
         self._consuming = AmqpConnection(url, f"{prefix} consuming")
         self._publisher = Publisher(self._publishing)
-        self._outbox = Outbox(self._publishing, self._publisher, self._topology, clock)
+        self._outbox = Outbox(self._publishing, self._publisher, self._topology, clock, crowd)
         self._parking = Parking(self._consuming, self._outbox, self._topology, clock)
         self._clock = clock
         self._settling = settling

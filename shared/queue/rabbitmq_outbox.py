@@ -13,7 +13,7 @@ from shared.clock import Clock
 from shared.domain.errors import QueueUnavailable
 from shared.domain.events import Lane
 from shared.queue.message import Failure, Message
-from shared.queue.port import CROWD, RETRY_SPREAD
+from shared.queue.port import RETRY_SPREAD
 from shared.queue.rabbitmq_topology import Topology, key_of
 from shared.queue.rabbitmq_wire import LANE, headers_of, parked_headers
 
@@ -29,11 +29,14 @@ MOURNING_SECONDS: Final = 0.5
 class Outbox:
     """Publishes messages to where they belong. Every method returns when the message is durable there."""
 
-    def __init__(self, connection: AmqpConnection, publisher: Publisher, topology: Topology, clock: Clock) -> None:
+    def __init__(
+        self, connection: AmqpConnection, publisher: Publisher, topology: Topology, clock: Clock, crowd: int
+    ) -> None:
         self._connection = connection
         self._publisher = publisher
         self._topology = topology
         self._clock = clock
+        self._crowd = crowd
         self._live = 0
         self.crowded = asyncio.Event()
         """Set when so much was published to live that its depth should be looked at."""
@@ -90,7 +93,7 @@ class Outbox:
         """Return *lane*, or bulk in the place of a live that is full."""
         if lane is not Lane.LIVE:
             return lane
-        if self._live >= CROWD:
+        if self._live >= self._crowd:
             self.crowded.set()
             return Lane.BULK
         self._live += 1

@@ -10,6 +10,7 @@ import fcntl
 import os
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -18,7 +19,7 @@ from shared.domain.errors import ConfigurationError, QueueUnavailable
 from shared.domain.events import Lane
 from shared.queue import sqlite_tables as tables
 from shared.queue.message import Message
-from shared.queue.port import STALE_SECONDS, Consumer, Depth, Parked
+from shared.queue.port import CROWD, STALE_SECONDS, Consumer, Depth, Parked
 from shared.queue.sqlite_consumer import Lanes, SqliteConsumer
 from shared.sqlite import Database
 
@@ -26,14 +27,17 @@ from shared.sqlite import Database
 class SqliteQueue:
     """An :class:`~shared.queue.port.EventQueue` in the file of *database*; entering it brings its tables up to date."""
 
-    def __init__(self, database: Database, clock: Clock, *, stale: float = STALE_SECONDS) -> None:
+    def __init__(
+        self, database: Database, clock: Clock, *, stale: float = STALE_SECONDS, crowd: int | None = CROWD
+    ) -> None:
         """
         Args:
             stale: Seconds after which a live message goes on in bulk.
+            crowd: Waiting live messages from which on others go to bulk; None: they never do.
         """
         self._database = database
         self._clock = clock
-        self._insert = database.batched(tables.insert)
+        self._insert = database.batched(partial(tables.insert, crowd=crowd))
         self._lanes = Lanes(database, clock, stale)
         self._consumers = 0
         self._consuming = asyncio.Lock()

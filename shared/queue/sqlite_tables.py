@@ -18,7 +18,7 @@ from apsw import Connection
 from shared.domain.events import Lane
 from shared.domain.ids import EventId
 from shared.queue.message import Failure, Message
-from shared.queue.port import CROWD, DELIVERY_LIMIT, KILLED_ITS_WORKER, RETRY_DELAYS, Depth, Parked
+from shared.queue.port import DELIVERY_LIMIT, KILLED_ITS_WORKER, RETRY_DELAYS, Depth, Parked
 
 SCHEMA: Final = (
     """
@@ -119,9 +119,17 @@ def _insert(rows: int) -> str:
     return f"INSERT INTO message (lane, event_id, first_seen, attempts, failure, body) VALUES {values}"  # noqa: S608 - placeholders
 
 
-def insert(connection: Connection, items: list[tuple[Sequence[Lane], MessageRow]]) -> Sequence[None]:
-    """Insert each message once per lane: few long statements, since each one costs the event loop a hand-over."""
-    room = CROWD - _rows(connection, _WAITING_LIVE)[0][0] if any(Lane.LIVE in lanes for lanes, _ in items) else 0
+def insert(
+    connection: Connection, items: list[tuple[Sequence[Lane], MessageRow]], *, crowd: int | None
+) -> Sequence[None]:
+    """
+    Insert each message once per lane, in bulk instead of live while *crowd* wait there.
+
+    In few long statements, since each one costs the event loop a hand-over.
+    """
+    room: float = inf
+    if crowd is not None and any(Lane.LIVE in lanes for lanes, _ in items):
+        room = crowd - _rows(connection, _WAITING_LIVE, (crowd,))[0][0]
     rows = []
     for lanes, row in items:
         for lane in lanes:
@@ -134,9 +142,9 @@ def insert(connection: Connection, items: list[tuple[Sequence[Lane], MessageRow]
     return [None] * len(items)
 
 
-_WAITING_LIVE: Final = f"""
-    SELECT count(*) FROM (SELECT 1 FROM message WHERE state = 0 AND lane = 'live' AND due = 0 LIMIT {CROWD})
-"""  # noqa: S608 - a number of ours
+_WAITING_LIVE: Final = """
+    SELECT count(*) FROM (SELECT 1 FROM message WHERE state = 0 AND lane = 'live' AND due = 0 LIMIT ?)
+"""
 _NEW: Final = "state = 0 AND lane = :lane AND due = 0"
 _DUE: Final = "state = 0 AND lane = :lane AND due > 0 AND due <= :now"
 
