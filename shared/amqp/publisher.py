@@ -79,12 +79,14 @@ class Publisher:
         routing_key: str,
         headers: Mapping[str, Any] | None = None,
         expiration: float | None = None,
+        persistent: bool = True,
     ) -> bool:
         """
-        Publish a persistent message; return True when the broker has it, False when a queue refused it (full).
+        Publish a message; return True when the broker has it, False when a queue refused it (full).
 
         Args:
             expiration: Seconds after which a queue drops or dead-letters it.
+            persistent: Whether it outlives a restart of the broker.
 
         Raises:
             Unroutable: No queue or exchange takes it.
@@ -99,7 +101,7 @@ class Publisher:
             raise
         properties = Basic.Properties(
             message_id=uuid4().hex,
-            delivery_mode=2,
+            delivery_mode=2 if persistent else 1,
             headers=dict(headers or {}),
             expiration=None if expiration is None else str(round(expiration * 1000)),
         )

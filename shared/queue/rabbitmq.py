@@ -152,7 +152,7 @@ class RabbitQueue:
         return now - message_of(raw, now=now).first_seen
 
     def parked(self) -> AsyncIterator[Parked]:
-        """Iterate over what is parked, oldest first, leaving it parked; whoever looks meanwhile sees the rest."""
+        """Iterate over what is parked, oldest first, leaving it parked; one process looks at a time."""
         return self._parking.parked()
 
     async def replay(self, ids: Iterable[str]) -> int:

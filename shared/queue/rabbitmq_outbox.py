@@ -37,7 +37,7 @@ class Outbox:
         self._topology = topology
         self._clock = clock
         self._crowd = crowd
-        self._live = 0
+        self._live = self._coming = 0
         self.crowded = asyncio.Event()
         """Set when so much was published to live that its depth should be looked at."""
         self._restoring = asyncio.Lock()
@@ -46,8 +46,16 @@ class Outbox:
     async def to_lanes(self, message: Message, lanes: Sequence[Lane]) -> None:
         """Put *message* into all of *lanes* with one publish; into bulk for live when it is stale or live is full."""
         now = self._clock.time()
-        key = key_of(frozenset(self._admitted(self._lane_at(now, lane, message)) for lane in lanes))
-        await self._send(self._topology.jobs, key, message.body, headers_of(message))
+        reached = frozenset(self._admitted(self._lane_at(now, lane, message)) for lane in lanes)
+        live = Lane.LIVE in reached
+        self._coming += live
+        try:
+            await self._send(self._topology.jobs, key_of(reached), message.body, headers_of(message))
+        except BaseException:
+            self._live -= live
+            raise
+        finally:
+            self._coming -= live
 
     async def to_tier(self, message: Message, lane: Lane, delay: int) -> None:
         """
@@ -86,7 +94,7 @@ class Outbox:
 
     def note_live(self, waiting: int) -> None:
         """Take over how many messages wait in live."""
-        self._live = waiting
+        self._live = waiting + self._coming
         self.crowded.clear()
 
     def _admitted(self, lane: Lane) -> Lane:

@@ -2,8 +2,7 @@
 The parking on RabbitMQ: a queue that people look into.
 
 A queue cannot be looked at without taking: messages are held unacknowledged and go back when the channel closes. So a
-look is short and complete: all is fetched before the first is shown. Another process that looks at the same moment
-sees the rest only.
+look is short and complete: all is fetched before the first is shown, and one process looks at a time.
 """
 
 import asyncio
@@ -16,7 +15,8 @@ from uuid import uuid4
 from aiormq import Channel as RawChannel
 from aiormq.abc import DeliveredMessage
 
-from shared.amqp.connection import CALL_SECONDS, AmqpConnection, close_channel, translated
+from shared.amqp.connection import CALL_SECONDS, AmqpConnection, translated
+from shared.amqp.lock import exclusively
 from shared.clock import Clock
 from shared.domain.errors import QueueUnavailable
 from shared.domain.events import Lane
@@ -87,15 +87,11 @@ class Parking:
     @asynccontextmanager
     async def _look(self) -> AsyncIterator["_Look"]:
         """Hold everything that is parked, one look at a time; what is not removed goes back at the end."""
-        async with self._turn:
-            channel = await self._connection.channel()
-            try:
-                look = _Look(cast("RawChannel", await channel.get_underlay_channel()), self._topology.parked)
-                await look.fetch()
-                yield look
-                await look.give_back()
-            finally:
-                await close_channel(channel)
+        async with self._turn, exclusively(self._connection, self._topology.looking) as channel:
+            look = _Look(cast("RawChannel", await channel.get_underlay_channel()), self._topology.parked)
+            await look.fetch()
+            yield look
+            await look.give_back()
 
 
 class _Look:

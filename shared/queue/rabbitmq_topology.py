@@ -44,6 +44,11 @@ class Topology:
         return f"{self.prefix}.parked.v1"
 
     @property
+    def looking(self) -> str:
+        """The queue that whoever looks into the parking has for itself."""
+        return f"{self.prefix}.parked.looking"
+
+    @property
     def dead(self) -> str:
         """The queue, and the exchange before it, of messages suspected of killing their workers."""
         return f"{self.prefix}.dead.v1"

@@ -32,7 +32,7 @@ class Names:
 
     def places(self, endpoint: str, limits: Limits) -> str:
         """Return the queue that holds one message for each place in flight."""
-        return f"{self._root}.{_safe(endpoint)}.places.{places(limits)}.v1"
+        return f"{self._root}.{_safe(endpoint)}.places.{places(limits)}.v2"
 
     def claim(self, name: str, seconds: float) -> str:
         """Return the queue that holds at most one message: of whoever claimed *name*."""

@@ -16,7 +16,7 @@ from random import Random
 from typing import Final, Self
 
 import structlog
-from aio_pika.abc import AbstractChannel
+from aio_pika.abc import AbstractChannel, AbstractConnection
 from pamqp.common import FieldValue
 from yarl import URL
 
@@ -59,7 +59,7 @@ class RabbitQuota:
         """
         self._limits = limits
         self._names = Names(corp, prefix)
-        self._connection = AmqpConnection(_with_heartbeat(url), f"{prefix} quota")
+        self._connection = AmqpConnection(_with_heartbeat(url), f"{prefix} quota", self._connected)
         self._publisher = Publisher(self._connection)
         worker = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
         self.notices = RabbitNotices(
@@ -75,6 +75,7 @@ class RabbitQuota:
         self._apis: dict[str, Acquirer] = {}
         self._serving: list[asyncio.Task[None]] = []
         self._declared: set[tuple[str, Limits]] = set()
+        self._filled: set[tuple[str, Limits]] = set()
         self._declaring = asyncio.Lock()
         self._gone: dict[str, Vanished] = {}
         self._stack = AsyncExitStack()
@@ -192,12 +193,24 @@ class RabbitQuota:
         all_limits = [self._limits, *self.notices.others()]
         for limits in all_limits:
             key = (endpoint, limits)
-            if key not in self._declared:
+            if key not in self._declared or key not in self._filled:
                 async with self._declaring:
-                    if key not in self._declared:
-                        await self._declare(endpoint, limits)
-                        self._declared.add(key)
+                    await self._prepare(endpoint, limits)
         return all_limits
+
+    async def _prepare(self, endpoint: str, limits: Limits) -> None:
+        key = (endpoint, limits)
+        if key not in self._declared:
+            await self._declare(endpoint, limits)
+            self._declared.add(key)
+        if key not in self._filled:
+            queue = self._names.places(endpoint, limits)
+            await declare_places(self._connection, self._publisher, queue, places(limits))
+            self._filled.add(key)
+
+    async def _connected(self, _: AbstractConnection) -> None:
+        """Look for the places again: the broker may have restarted. The windows outlive that, or are lost for good."""
+        self._filled.clear()
 
     async def _declare(self, endpoint: str, limits: Limits) -> None:
         channel = await self._connection.channel()
@@ -207,7 +220,6 @@ class RabbitQuota:
                     await self._count(channel, endpoint, window, limits)
         finally:
             await close_channel(channel)
-        await declare_places(self._connection, self._publisher, self._names.places(endpoint, limits), limits.in_flight)
         await self.notices.note_use(endpoint)
 
     async def _count(self, channel: AbstractChannel, endpoint: str, window: Window, limits: Limits) -> int:

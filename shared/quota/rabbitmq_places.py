@@ -1,8 +1,10 @@
 """
 Places in flight as messages: a worker holds one, unacknowledged, for the length of a call.
 
-A worker that dies gives its places back by dying. Who waits has a consumer for one message, and the broker serves
-consumers in turn, so places go round between workers without anybody asking again and again.
+Who waits has a consumer for one message, and the broker serves consumers in turn, so places go round between workers
+without anybody asking again and again. A worker that dies gives its places back by dying, but WeCom may still be busy
+with its calls. The broker marks what it takes back as delivered before; what is given back passes its dead-letter
+exchange and comes out unmarked. So whoever gets a place of the dead knows, and lets it settle before it is used.
 """
 
 import asyncio
@@ -15,9 +17,10 @@ from aio_pika.abc import AbstractChannel
 from aio_pika.exceptions import ChannelNotFoundEntity
 from aiormq import Channel as RawChannel
 from aiormq.abc import DeliveredMessage
-from aiormq.exceptions import ChannelLockedResource
+from pamqp.common import FieldValue
 
-from shared.amqp.connection import CALL_SECONDS, AmqpConnection, close_channel, pause, translated
+from shared.amqp.connection import CALL_SECONDS, AmqpConnection, close_channel, translated
+from shared.amqp.lock import exclusively
 from shared.amqp.publisher import Publisher
 from shared.domain.errors import QueueUnavailable
 
@@ -25,6 +28,10 @@ log = structlog.get_logger()
 
 URGENT: Final = 10
 """Priority of consumers that wait for a place for the fast lane."""
+
+
+SETTLE_SECONDS: Final = 3.0
+"""How long a place is out of use after its holder died."""
 
 
 class Vanished(QueueUnavailable):
@@ -51,7 +58,17 @@ class Places:
             Vanished: The queue is gone.
             QueueUnavailable: The broker is away.
         """
-        raw = await self._open()
+        loop = asyncio.get_running_loop()
+        while True:
+            raw = await self._open()
+            message = await self._next(raw, queue, urgent=urgent)
+            held = HeldPlace(self._tasks, raw, message, self._held)
+            self._held.add(held)
+            if not _left_by_the_dead(message):
+                return held
+            loop.call_later(SETTLE_SECONDS, held.release)
+
+    async def _next(self, raw: RawChannel, queue: str, *, urgent: bool) -> DeliveredMessage:
         arrived: asyncio.Future[DeliveredMessage] = asyncio.get_running_loop().create_future()
 
         async def deliver(message: DeliveredMessage) -> None:
@@ -75,9 +92,7 @@ class Places:
                 await raw.basic_cancel(tag, nowait=True)
         finally:
             self._waiting.pop(tag, None)
-        held = HeldPlace(self._tasks, raw, message, self._held)
-        self._held.add(held)
-        return held
+        return message
 
     async def _open(self) -> RawChannel:
         """Return the channel, a new one if the last has closed."""
@@ -145,34 +160,29 @@ class HeldPlace:
         if self._tag is None:
             return
         with suppress(QueueUnavailable), translated("give a place back"):
-            await self.raw.basic_nack(self._tag, requeue=True, wait=False)
+            await self.raw.basic_reject(self._tag, requeue=False, wait=False)  # to the dead-letter exchange
+
+
+def _left_by_the_dead(message: DeliveredMessage) -> bool:
+    return bool(message.redelivered)
 
 
 async def declare_places(connection: AmqpConnection, publisher: Publisher, queue: str, count: int) -> None:
     """
-    Declare *queue* and fill it with *count* places, exactly once in its life.
+    Declare *queue* and fill it with *count* places, once in a life of the broker: they are gone when it restarts.
 
-    Whoever holds the exclusive queue ``.filling`` fills it, and then leaves a mark in ``.filled``. Nobody takes a place
-    before there is a mark, so one who died half way has left nothing but unused places.
+    Else one that was just being given back could be lost for ever. Whoever fills it leaves a mark in ``.filled`` at the
+    end. Nobody takes a place before there is a mark, so one who died half way has left nothing but unused places.
     """
-    while not await _is_filled(connection, queue):
-        channel = await connection.channel()
-        try:
+    if await _is_filled(connection, queue):
+        return
+    async with exclusively(connection, f"{queue}.filling") as channel:
+        if not await _is_filled(connection, queue):
             with translated("fill the places"):
-                async with asyncio.timeout(CALL_SECONDS):
-                    await channel.declare_queue(f"{queue}.filling", exclusive=True)
-                if not await _is_filled(connection, queue):
-                    places = await channel.get_queue(queue)
-                    await places.purge(timeout=CALL_SECONDS)
-                    await _fill(publisher, queue, count)
-                    log.info("quota.places_filled", queue=queue, places=count)
-                await channel.queue_delete(f"{queue}.filling", timeout=CALL_SECONDS)
-        except QueueUnavailable as error:
-            if not isinstance(error.__cause__, ChannelLockedResource):
-                raise
-            await asyncio.sleep(pause(0) / 5)  # another worker is filling it
-        finally:
-            await close_channel(channel)
+                places = await channel.get_queue(queue)
+                await places.purge(timeout=CALL_SECONDS)
+            await _fill(publisher, queue, count)
+            log.info("quota.places_filled", queue=queue, places=count)
 
 
 async def _is_filled(connection: AmqpConnection, queue: str) -> bool:
@@ -180,7 +190,8 @@ async def _is_filled(connection: AmqpConnection, queue: str) -> bool:
     try:
         with translated(f"declare {queue}"):
             async with asyncio.timeout(CALL_SECONDS):
-                await channel.declare_queue(queue, durable=True, arguments={"x-queue-type": "classic"})
+                back: dict[str, FieldValue] = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": queue}
+                await channel.declare_queue(queue, durable=True, arguments={"x-queue-type": "classic", **back})
                 mark = await channel.declare_queue(
                     f"{queue}.filled", durable=True, arguments={"x-queue-type": "classic", "x-max-length": 1}
                 )
@@ -191,5 +202,5 @@ async def _is_filled(connection: AmqpConnection, queue: str) -> bool:
 
 async def _fill(publisher: Publisher, queue: str, count: int) -> None:
     for target in [queue] * count + [f"{queue}.filled"]:
-        if not await publisher.publish(b"", exchange="", routing_key=target):
+        if not await publisher.publish(b"", exchange="", routing_key=target, persistent=False):
             raise QueueUnavailable(f"the queue {target} refused a message")

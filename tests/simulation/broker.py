@@ -12,6 +12,7 @@ from random import Random
 from shared.domain.errors import QueueUnavailable
 from shared.quota.acquirer import Window, capacity, lifetime, places
 from shared.quota.port import Limits
+from shared.quota.rabbitmq_places import SETTLE_SECONDS
 
 
 class BrokerModel:
@@ -138,8 +139,8 @@ class Link:
         for waiter in list(self._waiters):
             if not waiter.arrived.done():
                 waiter.arrived.set_exception(QueueUnavailable("the link was cut"))
-        for place in held:
-            self._broker.give_back(place.endpoint)
+        for place in held:  # in truth another worker takes it and lets it settle
+            _loop().call_later(SETTLE_SECONDS, self._broker.give_back, place.endpoint)
             place.lose()
         _loop().call_later(self._broker.random.uniform(0.3, 1.0), self._come_back)
 

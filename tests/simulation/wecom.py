@@ -66,7 +66,12 @@ class FakeWeCom:
         self._random = random
 
     async def call(self, endpoint: str, lane: Lane) -> None:
-        """Make one call: some time to arrive, some time for the answer."""
+        """Make one call: some time to arrive, some time for the answer. It goes on when the caller dies."""
+        call = asyncio.get_running_loop().create_task(self._call(endpoint, lane))
+        call.add_done_callback(lambda call: call.cancelled() or call.exception())  # nobody may be there to hear it
+        await asyncio.shield(call)
+
+    async def _call(self, endpoint: str, lane: Lane) -> None:
         with self.calls.call(endpoint, lane) as arrive:
             await asyncio.sleep(self._seconds())
             arrive()

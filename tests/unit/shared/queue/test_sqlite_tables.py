@@ -10,7 +10,7 @@ from shared.domain.events import Lane
 from shared.domain.ids import EventId
 from shared.queue import sqlite_tables as tables
 from shared.queue.message import Failure, Message
-from shared.queue.port import DELIVERY_LIMIT, KILLED_ITS_WORKER
+from shared.queue.port import CROWD, DELIVERY_LIMIT, KILLED_ITS_WORKER
 
 NOW = 1_760_000_000.0
 
@@ -25,7 +25,7 @@ def connection() -> Iterator[apsw.Connection]:
 
 def publish(connection: apsw.Connection, numbers: range, lane: Lane = Lane.LIVE) -> None:
     messages = [Message(event_id=EventId(str(number)), body=b"", first_seen=NOW - 1000 + number) for number in numbers]
-    tables.insert(connection, [((lane,), tables.row_of(message)) for message in messages])
+    tables.insert(connection, [((lane,), tables.row_of(message)) for message in messages], crowd=CROWD)
 
 
 def claimed(connection: apsw.Connection, room: int, *, retries_first: bool = False, now: float = NOW) -> list[int]:
@@ -123,7 +123,7 @@ def test_many_rows_are_inserted_whatever_their_number(connection: apsw.Connectio
     for count in (1, tables.ROWS_AT_ONCE - 1, tables.ROWS_AT_ONCE, tables.ROWS_AT_ONCE + 1, 200):
         connection.execute("DELETE FROM message")
         row = tables.row_of(Message(event_id=EventId("x"), body=b"", first_seen=NOW))
-        tables.insert(connection, [((Lane.FAST, Lane.LIVE), row)] * count)
+        tables.insert(connection, [((Lane.FAST, Lane.LIVE), row)] * count, crowd=None)
         assert {d.name: d.messages for d in tables.depths(connection, NOW) if d.messages} == {
             "fast": count,
             "live": count,

@@ -20,7 +20,7 @@ def test_a_known_api_can_be_read_off_its_queue() -> None:
     names = Names("ww0123", "qudao")
     window = names.window("externalcontact/get", Window.MINUTE, LIMITS)
     assert window == "qudao.quota.ww0123.externalcontact.get.minute.7197.60300.v1"
-    assert names.places("externalcontact/get", LIMITS) == "qudao.quota.ww0123.externalcontact.get.places.3.v1"
+    assert names.places("externalcontact/get", LIMITS) == "qudao.quota.ww0123.externalcontact.get.places.3.v2"
 
 
 def test_other_limits_have_other_queues() -> None:
