@@ -6,7 +6,6 @@ A worker that holds every place in flight is killed with -9, again and again: ho
 
 import argparse
 import asyncio
-import json
 import os
 import subprocess
 import sys
@@ -27,6 +26,7 @@ from tests.benchmarks.rig import broker_from, own_prefix, percentiles, print_res
 
 ENDPOINT = "externalcontact/remark"
 PLACES = 3
+HOLDING = b"holding\n"
 LIMITS = Limits(per_minute=10**6, per_hour=10**6, in_flight=PLACES)
 
 
@@ -45,7 +45,8 @@ async def hold(where: str, prefix: str) -> None:
     """Take every place, say so, and never give one back."""
     async with counters(where, prefix) as quota:
         grants = [await quota.acquire(ENDPOINT, Lane.FAST) for _ in range(PLACES)]
-        print(json.dumps({"held": len(grants)}), flush=True)
+        assert len(grants) == PLACES
+        print(HOLDING.decode(), end="", flush=True)
         await asyncio.Event().wait()
 
 
@@ -57,7 +58,8 @@ async def measure(where: str, prefix: str, kills: int) -> dict[str, Any]:
         for number in range(kills):
             holder = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
             assert holder.stdout is not None
-            assert await holder.stdout.readline(), "the holder did not start"
+            while (line := await holder.stdout.readline()) != HOLDING:
+                assert line, "the holder did not start"
             holder.kill()
             killed = time.monotonic()
             async with asyncio.timeout(60):
