@@ -14,7 +14,7 @@ from typing import Any, Final
 from apsw import Connection
 
 from shared.domain.events import Lane
-from shared.quota.port import Limits, Usage
+from shared.quota.port import SETTLE_SECONDS, Limits, Usage
 
 TABLES: Final = (
     """
@@ -43,6 +43,7 @@ CREATE TABLE quota_hold (
     errcode INTEGER, reason TEXT NOT NULL, UNIQUE (kind, endpoint, staff)
 );
 """,
+    "ALTER TABLE quota_worker ADD COLUMN died REAL",  # when it was found gone
 )
 
 MINUTE_BUCKETS: Final = 200
@@ -152,16 +153,23 @@ def count_ended(connection: Connection, endpoint: str, limits: Limits, now: floa
 def bury(
     connection: Connection, request: Request, now: float, alive: Callable[[str, int, str, float, float], bool]
 ) -> None:
-    """Give back the places of processes that are gone; their calls may have been made until just now."""
+    """Give back the places of processes that are gone for a while; their calls may have been made until just now."""
     others: list[Any] = connection.execute(
-        "SELECT worker, place, pid, born, seen FROM quota_worker WHERE worker <> ?", (request.worker,)
+        "SELECT worker, place, pid, born, seen, died FROM quota_worker WHERE worker <> ?", (request.worker,)
     ).fetchall()
-    for worker, place, pid, born, seen in others:
+    for worker, place, pid, born, seen, died in others:
         if alive(place, pid, born, seen, now):
+            if died is not None:
+                connection.execute("UPDATE quota_worker SET died = NULL WHERE worker = ?", (worker,))
             continue
         endpoints: list[Any] = connection.execute(
             "SELECT endpoint FROM quota_running WHERE worker = ?", (worker,)
         ).fetchall()
+        if endpoints and died is None:
+            connection.execute("UPDATE quota_worker SET died = ? WHERE worker = ?", (now, worker))
+            connection.execute("DELETE FROM quota_waiting WHERE worker = ?", (worker,))
+        if endpoints and (died is None or now < died + SETTLE_SECONDS):
+            continue
         for (endpoint,) in endpoints:
             count_ended(connection, endpoint, request.limits, now)
         for table in ("quota_running", "quota_waiting", "quota_worker"):
@@ -230,7 +238,7 @@ class _Room:
 def show_up(connection: Connection, process: Process, now: float, wall: float) -> None:
     """Note that *process* is up."""
     connection.execute(
-        "INSERT OR REPLACE INTO quota_worker VALUES (?, ?, ?, ?, ?, ?)",
+        "INSERT OR REPLACE INTO quota_worker (worker, place, pid, born, seen, wall) VALUES (?, ?, ?, ?, ?, ?)",
         (process.worker, process.place, process.pid, process.born, now, wall),
     )
 

@@ -9,10 +9,13 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Final, Protocol
 
 from shared.domain.errors import ConfigurationError
 from shared.domain.events import Lane
+
+SETTLE_SECONDS: Final = 3.0
+"""How long a place in flight is out of use after its holder died: WeCom may still be busy with the call."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

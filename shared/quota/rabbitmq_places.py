@@ -23,15 +23,12 @@ from shared.amqp.connection import CALL_SECONDS, AmqpConnection, close_channel, 
 from shared.amqp.lock import exclusively
 from shared.amqp.publisher import Publisher
 from shared.domain.errors import QueueUnavailable
+from shared.quota.port import SETTLE_SECONDS
 
 log = structlog.get_logger()
 
 URGENT: Final = 10
 """Priority of consumers that wait for a place for the fast lane."""
-
-
-SETTLE_SECONDS: Final = 3.0
-"""How long a place is out of use after its holder died."""
 
 
 class Vanished(QueueUnavailable):

@@ -11,8 +11,7 @@ from random import Random
 
 from shared.domain.errors import QueueUnavailable
 from shared.quota.acquirer import Window, capacity, lifetime, places
-from shared.quota.port import Limits
-from shared.quota.rabbitmq_places import SETTLE_SECONDS
+from shared.quota.port import SETTLE_SECONDS, Limits
 
 
 class BrokerModel:

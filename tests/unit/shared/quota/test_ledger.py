@@ -69,16 +69,30 @@ def test_a_call_counts_while_it_runs_and_a_minute_after(connection: Connection) 
 
 
 def test_the_dead_are_counted_until_they_are_found(connection: Connection) -> None:
-    """Calls of a process that was killed may have been made until just now, and their places are free again."""
+    """Calls of a process that was killed may have been made until just now; their places settle, then they are free."""
     show_up(connection, "dead", 0.0)
     ask(connection, 0.0, worker="dead", wanted=(Lane.LIVE,) * 3)
     assert not ask(connection, 30.0).granted
     request = Request(worker="a", endpoint=GET, limits=LIMITS)
+    ledger.bury(connection, request, 36.0, lambda *_: False)
+    ledger.bury(connection, request, 38.0, lambda *_: False)
+    assert ledger.count(connection, GET, LIMITS, 38.0).in_flight == 3
     ledger.bury(connection, request, 40.0, lambda *_: False)
     used = ledger.count(connection, GET, LIMITS, 40.0)
     assert (used.minute, used.in_flight) == (3, 0)
     assert ledger.count(connection, GET, LIMITS, 99.0).minute == 3
     assert len(ask(connection, 41.0, wanted=(Lane.LIVE,) * 3).granted) == 3
+
+
+def test_who_is_back_was_not_dead(connection: Connection) -> None:
+    """A process that was stopped for long, and goes on before it was buried, keeps its places."""
+    show_up(connection, "silent", 0.0)
+    ask(connection, 0.0, worker="silent", wanted=(Lane.LIVE,))
+    request = Request(worker="a", endpoint=GET, limits=LIMITS)
+    ledger.bury(connection, request, 36.0, lambda *_: False)
+    ledger.bury(connection, request, 37.0, lambda *_: True)
+    ledger.bury(connection, request, 60.0, lambda *_: False)
+    assert ledger.count(connection, GET, LIMITS, 60.0).in_flight == 1
 
 
 def test_when_there_is_room_again(connection: Connection) -> None:
