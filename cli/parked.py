@@ -31,6 +31,8 @@ Everything = Annotated[bool, typer.Option("--all", help="All of them: needed whe
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and do nothing.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
+_Action = Callable[[EventQueue], Callable[[Sequence[str]], Awaitable[int]]]
+
 
 @app.command("list")
 def list_parked(
@@ -46,38 +48,30 @@ def show(id: Annotated[str, typer.Argument(help="As `qudao parked list` shows it
     run_async(lambda: _show(id, as_json=as_json))
 
 
-@app.command()
-def replay(
-    ids: Ids = None,
-    errcode: Errcode = None,
-    channel: Channel = None,
-    since: Since = None,
-    until: Until = None,
-    everything: Everything = False,
-    dry_run: DryRun = False,
-    as_json: Json = False,
-) -> None:
-    """Send parked messages to work again, behind everything else. Safe to repeat and to interrupt."""
-    chosen = _Chosen(ids, errcode, channel, since, until)
-    chosen.require(everything=everything)
-    run_async(lambda: _move("replayed", chosen, lambda queue: queue.replay, dry_run=dry_run, as_json=as_json))
+def _mover(done: str, action: _Action) -> Callable[..., None]:
+    """Return a command that carries out *action* on what its options choose."""
+
+    def command(
+        ids: Ids = None,
+        errcode: Errcode = None,
+        channel: Channel = None,
+        since: Since = None,
+        until: Until = None,
+        everything: Everything = False,
+        dry_run: DryRun = False,
+        as_json: Json = False,
+    ) -> None:
+        chosen = _Chosen(ids, errcode, channel, since, until)
+        chosen.require(everything=everything)
+        run_async(lambda: _move(done, chosen, action, dry_run=dry_run, as_json=as_json))
+
+    return command
 
 
-@app.command()
-def drop(
-    ids: Ids = None,
-    errcode: Errcode = None,
-    channel: Channel = None,
-    since: Since = None,
-    until: Until = None,
-    everything: Everything = False,
-    dry_run: DryRun = False,
-    as_json: Json = False,
-) -> None:
-    """Remove parked messages for good."""
-    chosen = _Chosen(ids, errcode, channel, since, until)
-    chosen.require(everything=everything)
-    run_async(lambda: _move("dropped", chosen, lambda queue: queue.drop, dry_run=dry_run, as_json=as_json))
+app.command(
+    "replay", help="Send parked messages to work again, behind everything else. Safe to repeat and to interrupt."
+)(_mover("replayed", lambda queue: queue.replay))
+app.command("drop", help="Remove parked messages for good.")(_mover("dropped", lambda queue: queue.drop))
 
 
 class _Chosen:
@@ -169,14 +163,7 @@ async def _show(id: str, *, as_json: bool) -> int:  # noqa: A002 - the user's wo
     return 0
 
 
-async def _move(
-    done: str,
-    chosen: _Chosen,
-    action: Callable[[EventQueue], Callable[[Sequence[str]], Awaitable[int]]],
-    *,
-    dry_run: bool,
-    as_json: bool,
-) -> int:
+async def _move(done: str, chosen: _Chosen, action: _Action, *, dry_run: bool, as_json: bool) -> int:
     async with _queue() as (settings, queue):
         selection = chosen.selection(settings)
         ids = [parked.id async for parked in select(queue, selection)]
