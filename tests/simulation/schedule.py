@@ -249,7 +249,11 @@ class _Schedule:
         ][:3]
 
     def _used_up(self, start: float, end: float) -> bool:
-        """Tell whether fast calls had used up what only they may: then a welcome waits too."""
+        """
+        Tell whether fast calls had used up what only they may: then a welcome waits too.
+
+        Where workers race for the last slots, one or two of them are taken in vain.
+        """
         for seconds, reserve in (
             (self._limits.minute, capacity(self._limits, Window.MINUTE_FAST)),
             (self._limits.hour, capacity(self._limits, Window.HOUR_FAST)),
@@ -259,6 +263,6 @@ class _Schedule:
                 for at, called, lane in self._world.sent
                 if lane is Lane.FAST and start - seconds - 0.1 < at < end
             )
-            if any(count >= reserve - 1 for count in fast.values()):
+            if any(count >= reserve - 2 for count in fast.values()):
                 return True
         return False
