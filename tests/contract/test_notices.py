@@ -17,7 +17,7 @@ from shared.quota.sqlite_notices import SqliteNotices
 from shared.sqlite import Database
 
 GET = "externalcontact/get"
-SOON = 10.0
+SOON = 30.0
 
 Opener = Callable[[], AbstractAsyncContextManager[Notices]]
 

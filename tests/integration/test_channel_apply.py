@@ -113,8 +113,8 @@ async def test_ways_that_come_after_everybody_gave_up_are_found(simulator, tmp_p
     Every add takes longer than the caller waits: each attempt makes a way that is not there yet when looked for.
     """
     channels = numbered(4)
-    simulator.configure(latency={ADD: 0.3}, latency_scale=1.0, default_latency=0.0)
-    async with opened(simulator, tmp_path / "lock.json", timeout=0.1) as operator:
+    simulator.configure(latency={ADD: 0.9}, latency_scale=1.0, default_latency=0.0)
+    async with opened(simulator, tmp_path / "lock.json", timeout=0.3) as operator:
         first = await operator.apply(channels)
         await until_quiet(simulator)
         assert len(simulator.corp.ways) > 4, "nothing was made twice, so nothing is proved"

@@ -336,7 +336,7 @@ async def test_a_remark_that_is_too_long_is_permanent(rig):
 async def test_a_fault_costs_one_try(rig, fault, fields):
     """Whatever goes wrong once is transient, is one call, and the next try succeeds."""
     (nana,) = populated(rig)
-    wecom = await rig.client(timeout=0.5)
+    wecom = await rig.client(timeout=1.5)
     rig.simulator.fail(fault, "externalcontact/remark", count=1, **fields)
     with pytest.raises(TransientError) as caught:
         await wecom.remark(LIN, nana, remark="展会26")

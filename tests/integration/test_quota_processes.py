@@ -22,7 +22,7 @@ from shared.quota.rabbitmq import RabbitQuota
 from tests.brokers import AnyBroker
 from tests.quota_child import GET, LIMITS, opened
 
-SOON = 20.0
+SOON = 40.0
 
 BACK_WITHIN = 5.0
 """Seconds in which the places of a worker that was killed are free again."""

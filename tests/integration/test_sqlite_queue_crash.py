@@ -23,7 +23,7 @@ from shared.queue.port import DELIVERY_LIMIT, KILLED_ITS_WORKER, Consumer, Deliv
 from shared.queue.sqlite import SqliteQueue
 from shared.sqlite import Database
 
-SOON = 10.0
+SOON = 30.0
 A_WHILE = 0.15
 
 
