@@ -17,6 +17,7 @@ from shared.domain.errors import QudaoError, QueueUnavailable
 from shared.domain.events import Lane, Work
 from shared.queue.message import decode
 from shared.queue.port import Consumer, Delivery, EventQueue
+from shared.quota.port import SETTLE_SECONDS
 from workers.outcome import Outcome
 from workers.policy import Demote, Park, Retry, Settle, Verdict, decide, is_stale
 from workers.reporting import Reporter
@@ -119,6 +120,8 @@ class Worker:
         outcome: Outcome | Verdict
         try:
             work = decode(delivery.message.body)
+            if delivery.redelivered and delivery.lane is not Lane.FAST:
+                await asyncio.sleep(SETTLE_SECONDS)  # or we might look before the last write of the dead is to be seen
             async with asyncio.timeout(DELIVERY_SECONDS):
                 outcome = await self._handlers[delivery.lane](work)
         except asyncio.CancelledError:

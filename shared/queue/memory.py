@@ -206,6 +206,10 @@ class _MemoryDelivery:
     def lane(self) -> Lane:
         return self._entry.lane
 
+    @property
+    def redelivered(self) -> bool:
+        return self._entry.deliveries > 0
+
     async def ack(self) -> None:
         self._settle()
 

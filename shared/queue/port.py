@@ -51,6 +51,11 @@ class Delivery(Protocol):
         """The lane it was taken from."""
         ...
 
+    @property
+    def redelivered(self) -> bool:
+        """Whether it was delivered before and not settled: WeCom may be busy with a call of whoever had it and died."""
+        ...
+
     async def ack(self) -> None:
         """Settle it as done."""
         ...

@@ -74,7 +74,7 @@ class RabbitDelivery:
 
     @property
     def redelivered(self) -> bool:
-        """Whether this queue delivered it before. Says nothing before a fresh copy: 4.0 keeps the count."""
+        """Whether this queue delivered it before, released or not. Says nothing before a fresh copy: 4.0 keeps it."""
         return bool(self._raw.redelivered)
 
     @property

@@ -257,6 +257,11 @@ class SqliteDelivery:
         """The lane it was taken from."""
         return self._lane
 
+    @property
+    def redelivered(self) -> bool:
+        """Whether it was delivered before and neither settled nor released."""
+        return self._claim.deliveries > 1
+
     async def ack(self) -> None:
         """Settle it as done."""
         await self._settle(self._lanes.acknowledge, self._claim.id)

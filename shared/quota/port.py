@@ -15,7 +15,7 @@ from shared.domain.errors import ConfigurationError
 from shared.domain.events import Lane
 
 SETTLE_SECONDS: Final = 3.0
-"""How long a place in flight is out of use after its holder died: WeCom may still be busy with the call."""
+"""How long WeCom may be busy with a call whose process died: the call's place in flight is out of use meanwhile."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

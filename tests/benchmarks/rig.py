@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 
+from shared.domain.errors import QueueUnavailable
 from shared.domain.events import Lane, RelationFound
 from shared.domain.ids import CorpId, ExternalUserId, StaffUserId
 from shared.queue.message import message_for
@@ -52,7 +53,14 @@ async def publish_backlog(
                     created_at=relation.createtime,
                     state=STATE,
                 )
-                await queue.publish(message_for(work, now=time.time() - age), [lane])
+                message = message_for(work, now=time.time() - age)
+                while True:
+                    try:
+                        await queue.publish(message, [lane])
+                    except QueueUnavailable:
+                        await asyncio.sleep(0.5)  # the broker is busy; it may have it twice then
+                    else:
+                        break
 
         async with asyncio.TaskGroup() as group:
             for _ in range(100):

@@ -634,6 +634,18 @@ async def test_who_comes_after_a_crowd_does_not_wait_for_it(queue: EventQueue) -
     await until(finds_room)
 
 
+async def test_a_delivery_tells_whether_somebody_had_it(queue: EventQueue) -> None:
+    """What was delivered and not settled comes again and says so; a retry is a new message."""
+    await queue.publish(a_message(1), [Lane.BULK])
+    async with queue.consume(Lane.BULK, 1) as dying:
+        assert not (await taken(dying)).redelivered
+    async with queue.consume(Lane.BULK, 1) as consumer:
+        again = await taken(consumer)
+        assert again.redelivered
+        await again.retry(again.message, 1)
+        assert not (await taken(consumer)).redelivered
+
+
 async def test_depths_name_every_place(queue: EventQueue) -> None:
     """``depths`` lists every lane, every retry tier and the parking, empty ones too."""
     depths = {depth.name: depth for depth in await queue.depths()}

@@ -1,6 +1,7 @@
 """The worker's loop over the memory queue: every delivery ends once, and stopping loses nothing."""
 
 import asyncio
+import time
 from contextlib import asynccontextmanager
 
 import pytest
@@ -92,6 +93,31 @@ async def test_handles_and_acks():
     assert sorted(seen) == sorted(f"wm{number}" for number in range(100))
     assert bench.counted("marked") == 100
     assert await bench.depth("live") == 0
+
+
+async def test_what_a_dead_worker_had_waits_until_wecom_is_done_with_it(monkeypatch):
+    """The last write of whoever had the message must be seen by whoever does it again."""
+    settle = 0.3
+    monkeypatch.setattr("workers.consumer.SETTLE_SECONDS", settle)
+    started: dict[str, float] = {}
+    everything = asyncio.Event()
+
+    async def handler(work):
+        started[work.customer] = time.monotonic()
+        if len(started) == 2:
+            everything.set()
+        return MARKED
+
+    bench = Bench(handler)
+    await bench.publish(1)
+    async with bench.queue.consume(Lane.LIVE, 1) as dying:
+        await dying.take()
+    await bench.publish(2)
+    begun = time.monotonic()
+    async with bench.running():
+        await everything.wait()
+    assert list(started) == ["wm2", "wm1"]
+    assert started["wm1"] - begun >= settle
 
 
 async def test_never_more_in_hand_than_slots():
@@ -255,7 +281,7 @@ class FlakyConsumer:
 class FlakyDelivery:
     def __init__(self, delivery, queue):
         self.delivery, self.queue = delivery, queue
-        self.message, self.lane = delivery.message, delivery.lane
+        self.message, self.lane, self.redelivered = delivery.message, delivery.lane, delivery.redelivered
         self.release, self.retry, self.park = delivery.release, delivery.retry, delivery.park
 
     async def ack(self):
