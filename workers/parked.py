@@ -9,8 +9,11 @@ from shared.domain.events import Work
 from shared.queue.message import decode
 from shared.queue.port import EventQueue, Parked
 
-BATCH: Final = 500
-"""Messages moved at a time: an interrupted run has moved whole batches and can simply be run again."""
+BATCH: Final = 5000
+"""
+Messages moved at a time: an interrupted run can simply be run again. Many, for a broker is looked through whole for
+each batch.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
