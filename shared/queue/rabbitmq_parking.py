@@ -26,6 +26,9 @@ from shared.queue.rabbitmq_topology import Topology
 from shared.queue.rabbitmq_wire import parked_of
 
 PAGE: Final = 1000
+PATIENCE: Final = 20.0
+"""Seconds for the next message to arrive, and for all to be back: a busy broker moves thousands in some seconds."""
+
 ALL: Final = 0
 """The delivery tag that, with ``multiple``, means every message held."""
 
@@ -116,10 +119,12 @@ class _Look:
                 )
                 try:
                     for _ in range(min(waiting, PAGE)):
-                        async with asyncio.timeout(CALL_SECONDS):
+                        async with asyncio.timeout(PATIENCE):
                             self.held.append(await arrived.get())
-                except TimeoutError:  # somebody else was given the rest
-                    break
+                except TimeoutError:
+                    if await self._waiting():
+                        raise
+                    break  # somebody else was given the rest
 
     async def remove(self, raw: DeliveredMessage) -> None:
         """Acknowledge *raw*, so that it does not go back."""
@@ -137,7 +142,7 @@ class _Look:
         if not left:
             return
         with suppress(QueueUnavailable), translated("give back parked messages"):
-            async with asyncio.timeout(CALL_SECONDS):
+            async with asyncio.timeout(PATIENCE):
                 for tag in self._tags:
                     await self._channel.basic_cancel(tag)
                 await self._channel.basic_nack(ALL, multiple=True, requeue=True)
