@@ -23,9 +23,9 @@ $(VENV)/.dev: requirements-dev.txt $(VENV)/.run
 demo: $(VENV)/.run
 	$(BIN)/qudao demo
 
-# The tests wait for brokers, processes and clocks more than they compute: four at a time suit two cores.
+# The tests wait for brokers, processes and clocks more than they compute: three at a time suit two cores.
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest --numprocesses 4 --dist worksteal
+	$(BIN)/python -m pytest --numprocesses 3 --dist worksteal
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .

@@ -17,6 +17,9 @@ from shared.domain.errors import QueueUnavailable
 
 log = structlog.get_logger()
 
+CONFIRM_SECONDS: Final = 1.5
+"""Longest wait for a confirm: WeCom gives a callback five seconds."""
+
 REPLACEMENT_SECONDS: Final = 0.4
 """Longest wait for a channel that is just being replaced."""
 
@@ -33,7 +36,7 @@ class Publisher:
     channel is replaced: whatever the broker says there later could be about another message.
     """
 
-    def __init__(self, connection: AmqpConnection, *, seconds: float = 1.5, in_flight: int = 500) -> None:
+    def __init__(self, connection: AmqpConnection, *, seconds: float = CONFIRM_SECONDS, in_flight: int = 500) -> None:
         """
         Args:
             seconds: Longest wait for a confirm.

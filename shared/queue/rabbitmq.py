@@ -21,7 +21,7 @@ from shared.amqp.connection import (
     open_channel,
     translated,
 )
-from shared.amqp.publisher import Publisher
+from shared.amqp.publisher import CONFIRM_SECONDS, Publisher
 from shared.clock import Clock, SystemClock
 from shared.domain.errors import ConfigurationError, QueueUnavailable
 from shared.domain.events import Lane
@@ -55,6 +55,7 @@ class RabbitQueue:
         settling: float = 2.0,
         stale: float = STALE_SECONDS,
         crowd: int = CROWD,
+        confirm: float = CONFIRM_SECONDS,
     ) -> None:
         """
         Args:
@@ -65,12 +66,13 @@ class RabbitQueue:
                 to a second late and, killed before, comes back without its messages, confirmed ones too.
             stale: Seconds after which a live message goes on in bulk; the same for all who use *prefix*.
             crowd: Waiting live messages from which on others go to bulk.
+            confirm: Longest wait, in seconds, for the broker's word that it has a message.
         """
         clock = clock or SystemClock()
         self._topology = Topology(prefix=prefix, stale=stale)
         self._publishing = AmqpConnection(url, f"{prefix} publishing", self._prepare)
         self._consuming = AmqpConnection(url, f"{prefix} consuming")
-        self._publisher = Publisher(self._publishing)
+        self._publisher = Publisher(self._publishing, seconds=confirm)
         self._outbox = Outbox(self._publishing, self._publisher, self._topology, clock, crowd)
         self._parking = Parking(self._consuming, self._outbox, self._topology, clock)
         self._clock = clock

@@ -103,7 +103,7 @@ def rabbitmq(amqp_url: str, prefix: str) -> Opener:
 
     @asynccontextmanager
     async def open_queue() -> AsyncIterator[EventQueue]:
-        async with RabbitQueue(amqp_url, SystemClock(), prefix=prefix, settling=0) as queue:
+        async with RabbitQueue(amqp_url, SystemClock(), prefix=prefix, settling=0, confirm=30.0) as queue:
             yield queue
 
     return open_queue

@@ -37,7 +37,7 @@ def _knock_often(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @asynccontextmanager
 async def opened(url: str, prefix: str, *, stale: float = STALE_SECONDS) -> AsyncIterator[RabbitQueue]:
-    async with RabbitQueue(url, SystemClock(), prefix=prefix, settling=0, stale=stale) as queue:
+    async with RabbitQueue(url, SystemClock(), prefix=prefix, settling=0, stale=stale, confirm=SOON) as queue:
         yield queue
 
 
