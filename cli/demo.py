@@ -60,8 +60,8 @@ welcome = "感谢关注！"
 """
 
 FOREIGN_STATE: Final = "wb:1:4285486"
-PATIENCE: Final = 45.0
-"""Seconds that the last customers are given: an answer of "busy" is retried after ten."""
+PATIENCE: Final = 120.0
+"""Seconds that the last customers are given: an answer of "busy" is retried after ten, a second one after sixty."""
 
 REFRESH: Final = 0.25
 

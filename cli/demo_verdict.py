@@ -88,7 +88,7 @@ def judge(
 
 
 def _judge_foreign(relation: Mapping[str, Any], row: ChannelResult) -> str:
-    if relation["remark_history"] or relation["tags"]:
+    if any(write["by"] != "staff" for write in relation["remark_history"]) or relation["tags"]:
         return "marked, although the code is another system's"
     row.skipped["foreign"] += 1
     return ""

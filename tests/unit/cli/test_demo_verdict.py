@@ -71,6 +71,8 @@ def test_foreign():
     assert judge([untouched], NAMES, RULES).right
     assert not judge([relation(way_state="wb:1")], NAMES, RULES).right
     assert not judge([{**untouched, "tags": ["et1"]}], NAMES, RULES).right
+    by_hand = {**untouched, "remark": "老客户", "remark_history": [{"by": "staff", "remark": "老客户"}]}
+    assert judge([by_hand], NAMES, RULES).right
 
 
 @pytest.mark.parametrize("rule", ["remarks_written_twice", "staff_remarks_overwritten", "welcomed_twice"])
