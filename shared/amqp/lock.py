@@ -41,13 +41,10 @@ async def _locked(connection: AmqpConnection, name: str) -> AbstractChannel:
             with translated(f"lock {name}"):
                 async with asyncio.timeout(CALL_SECONDS):
                     await channel.declare_queue(name, exclusive=True)
-        except QueueUnavailable as error:
+        except BaseException as error:
             await close_channel(channel)
             if not isinstance(error.__cause__, ChannelLockedResource):
                 raise
             await asyncio.sleep(pause(0) * IMPATIENT)
-        except BaseException:
-            await close_channel(channel)
-            raise
         else:
             return channel
