@@ -4,13 +4,15 @@ ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN python -m venv /opt/qudao
 WORKDIR /src
 COPY requirements.txt ./
-RUN /opt/qudao/bin/pip install --require-hashes -r requirements.txt
+# From the lock alone, as the Makefile does.
+RUN /opt/qudao/bin/pip install --no-deps --require-hashes --only-binary :all: --requirement requirements.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY shared shared
 COPY ingress ingress
 COPY workers workers
 COPY cli cli
-RUN /opt/qudao/bin/pip install --no-deps --no-build-isolation . \
+RUN /opt/qudao/bin/pip install --no-deps --no-build-isolation --no-index . \
+    && /opt/qudao/bin/pip check \
     && /opt/qudao/bin/pip uninstall --yes setuptools pip
 
 FROM python:3.11-slim-bookworm

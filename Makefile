@@ -1,23 +1,32 @@
-# The targets of docs: setup, demo, test, check, lock. Needs Python >= 3.11, make and the package registries.
+# The targets of docs: setup, demo, test, check, lock. Needs Python 3.11 to 3.14, make and the package registries.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-CODE := cli ingress workers shared
+# From a lock alone: nothing is resolved, nothing is built but Qudao itself, and what came is compared with the lock.
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --only-binary :all:
+SELF := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --no-index
+VERIFY := $(BIN)/python -m pip check
 
 .PHONY: setup demo test check lint lock clean
 
 setup: $(VENV)/.dev
 
-# One stamp per set of locked packages, so that `make demo` installs no test tool.
-$(VENV)/.run: requirements.txt pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Qudao needs Python 3.11 or newer; set PYTHON=/path/to/python3.11")'
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+# An empty environment for every new lock: pip never removes what a lock no longer names.
+$(VENV)/.empty: requirements.txt requirements-dev.txt
+	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 15) else "Qudao is locked for Python 3.11 to 3.14, and this is %d.%d; set PYTHON=/path/to/python3.14" % sys.version_info[:2])'
+	$(PYTHON) -m venv --clear $(VENV)
 	@touch $@
 
-$(VENV)/.dev: requirements-dev.txt $(VENV)/.run
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+# One stamp per set of locked packages, so that `make demo` installs no test tool.
+$(VENV)/.run: $(VENV)/.empty pyproject.toml
+	$(INSTALL) --requirement requirements.txt
+	$(SELF) --editable .
+	@$(VERIFY)
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.run
+	$(INSTALL) --requirement requirements-dev.txt
+	@$(VERIFY)
 	@touch $@
 
 demo: $(VENV)/.run
@@ -35,11 +44,13 @@ lint: $(VENV)/.dev
 
 check: lint test
 
-# The locks name no registry. `--universal` serves every Python from 3.11 and every platform.
+# The locks name no registry. `--universal` serves every Python from 3.11 and every platform. What is locked stays as
+# it is where it still fits; `make lock UPGRADE=--upgrade` takes the newest of everything.
+UPGRADE ?=
+COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header $(UPGRADE)
 lock: $(VENV)/.dev
-	$(BIN)/python -m pip install --quiet uv
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --all-extras -o requirements-dev.txt pyproject.toml
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header -c requirements-dev.txt --extra install -o requirements.txt pyproject.toml
+	$(COMPILE) --all-extras --output-file requirements-dev.txt pyproject.toml
+	$(COMPILE) --constraints requirements-dev.txt --extra install --output-file requirements.txt pyproject.toml
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

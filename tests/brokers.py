@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests import rabbitmq4
+from tests import debian, rabbitmq4
 from tests.rabbitmq_node import Broker, Installation, NoBrokerError, free_ports
 
 
@@ -131,29 +131,13 @@ def _on_this_machine() -> Installation | None:
 
 def _from_debian() -> Installation | None:
     """Install Debian's package without letting it start a system service."""
-    if os.geteuid() != 0 or shutil.which("apt-get") is None:
+    if not debian.can_install():
         return None
-    environ = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    install = ["apt-get", "install", "--yes", "--no-install-recommends", "rabbitmq-server"]
-    with _no_services():
-        subprocess.run(["apt-get", "update"], env=environ, capture_output=True, check=False)
-        subprocess.run(install, env=environ, capture_output=True, check=False)
-    return _on_this_machine()
-
-
-@contextmanager
-def _no_services() -> Iterator[None]:
-    """Forbid package scripts to start services, the way Debian provides: a policy-rc.d that says 101."""
-    policy = Path("/usr/sbin/policy-rc.d")
-    if policy.exists():
-        yield
-        return
-    policy.write_text("#!/bin/sh\nexit 101\n")
-    policy.chmod(0o755)
     try:
-        yield
-    finally:
-        policy.unlink()
+        debian.install("rabbitmq-server")
+    except debian.AptFailedError as error:
+        raise NoBrokerError(f"The tests need a RabbitMQ, and Debian's package cannot be installed: {error}") from error
+    return _on_this_machine()
 
 
 def _run(*command: str) -> str:

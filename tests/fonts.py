@@ -5,13 +5,11 @@ Sought on this machine; else Debian's small package, when we are root. If none c
 to install.
 """
 
-import os
-import shutil
-import subprocess
 from pathlib import Path
 
 from cli.fonts import cjk_font_file
 from shared.domain.errors import ConfigurationError
+from tests import debian
 
 
 def provide() -> Path:
@@ -19,12 +17,9 @@ def provide() -> Path:
     try:
         return cjk_font_file()
     except ConfigurationError:
-        if os.geteuid() != 0 or shutil.which("apt-get") is None:
+        if not debian.can_install():
             raise
-    environ = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    install = ["apt-get", "install", "--yes", "--no-install-recommends", "fonts-wqy-microhei"]
-    subprocess.run(["apt-get", "update"], env=environ, capture_output=True, check=False)
-    subprocess.run(install, env=environ, capture_output=True, check=False)
+    debian.install("fonts-wqy-microhei")
     return cjk_font_file()
 
 

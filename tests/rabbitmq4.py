@@ -11,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests import debian
 from tests.rabbitmq_node import Broker, Installation, NoBrokerError
 
 SUITE = "trixie"
@@ -48,17 +49,14 @@ def _download(folder: Path) -> list[Path]:
         *("-o", f"Dir::Cache={folder}/cache", "-o", "Debug::NoLocking=1"),
         *("-o", f"APT::Sandbox::User={'root' if os.geteuid() == 0 else ''}"),
     ]
-    _run("apt-get", *options, "update")
-    _run(
-        *("apt-get", *options, "install", "--yes", "--download-only", "--no-install-recommends"),
-        "rabbitmq-server",
-    )
+    debian.apt_get(*options, "update")
+    debian.apt_get(*options, "install", "--yes", "--download-only", "--no-install-recommends", "rabbitmq-server")
     return sorted((folder / "cache/archives").glob("*.deb"))
 
 
 def _mirror() -> str:
     """Return where this machine's apt gets Debian from."""
-    listed = _run("apt-get", "indextargets", "--format", "$(LABEL) $(COMPONENT) $(CREATED_BY) $(REPO_URI)")
+    listed = debian.apt_get("indextargets", "--format", "$(LABEL) $(COMPONENT) $(CREATED_BY) $(REPO_URI)")
     for line in listed.splitlines():
         label, component, kind, uri = line.split(" ", 3)
         if (label, component, kind) == ("Debian", "main", "Packages"):
