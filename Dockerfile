@@ -10,6 +10,7 @@ COPY pyproject.toml README.md LICENSE ./
 COPY shared shared
 COPY ingress ingress
 COPY workers workers
+COPY simulator simulator
 COPY cli cli
 RUN /opt/qudao/bin/pip install --no-deps --no-build-isolation --no-index . \
     && /opt/qudao/bin/pip check \

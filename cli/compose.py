@@ -14,19 +14,19 @@ from pydantic import SecretStr
 
 from ingress.spool import Intake, spooled
 from shared.clock import Clock, SystemClock
-from shared.domain.channel_file import load_channels
-from shared.domain.channels import Channels
+from shared.domain.channels.file import load_channels
+from shared.domain.channels.model import Channels
 from shared.domain.errors import ConfigurationError
 from shared.domain.events import Lane
 from shared.queue.claims import Claims, SoleClaims
 from shared.queue.port import EventQueue
-from shared.queue.rabbitmq import RabbitQueue
-from shared.queue.rabbitmq_claims import RabbitClaims
-from shared.queue.sqlite import SqliteQueue
+from shared.queue.rabbitmq.adapter import RabbitQueue
+from shared.queue.rabbitmq.claims import RabbitClaims
+from shared.queue.sqlite.adapter import SqliteQueue
 from shared.quota.port import Limits
 from shared.quota.rabbitmq import RabbitQuota
-from shared.quota.sqlite import SqliteQuota
-from shared.quota.sqlite_notices import SqliteNotices
+from shared.quota.sqlite.counters import SqliteQuota
+from shared.quota.sqlite.notices import SqliteNotices
 from shared.quota.valve import Valve
 from shared.settings import Settings
 from shared.sqlite import Database
@@ -34,10 +34,10 @@ from shared.wecom.client import WeCom, open_wecom
 from shared.wecom.crypto import Keyring
 from workers.consumer import Worker
 from workers.dispatch import endpoints_of, handlers_with
+from workers.jobs.schedule import Schedule
+from workers.jobs.survey import Surveyor
 from workers.reporting import Reporter
-from workers.schedule import Schedule
 from workers.services import Services
-from workers.survey import Surveyor
 from workers.tags import Tags
 
 log = structlog.get_logger()

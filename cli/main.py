@@ -5,16 +5,17 @@ from typing import Annotated
 
 import typer
 
-from cli import channels, parked
+from cli import parked
 from cli.api import api
-from cli.backfill import backfill
-from cli.demo import demo
+from cli.channels import commands as channels
+from cli.demo.command import demo
 from cli.output import print_line
-from cli.reconcile import reconcile_command
-from cli.report import report
-from cli.services import ingress, run, worker
+from cli.report.command import report
+from cli.serve import ingress, run, worker
 from cli.simulate import simulate
 from cli.status import status
+from cli.surveys.backfill import backfill
+from cli.surveys.reconcile import reconcile_command
 
 app = typer.Typer(
     name="qudao",

@@ -13,12 +13,12 @@ from cli.failures import FAILED, MISCONFIGURED, fail, run_async
 from cli.output import moment, print_json, print_line
 from cli.progress import new_progress
 from cli.times import instant
-from shared.domain.channels import ChannelKey
+from shared.domain.channels.model import ChannelKey
 from shared.logs import configure_logging
 from shared.queue.port import EventQueue, Parked
 from shared.settings import Settings, load_settings
 from shared.wecom.errcodes import ERRCODES
-from workers.parked import Selection, move, select, state_of, work_of
+from workers.jobs.parked import Selection, move, select, state_of, work_of
 
 app = typer.Typer(no_args_is_help=True, help="What failed for good, why, and again.")
 

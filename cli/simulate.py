@@ -16,10 +16,10 @@ import typer
 
 from cli.failures import fail, run_async
 from shared.domain.errors import ConfigurationError
-from shared.wecom.simulator.config import SimulatorConfig
-from shared.wecom.simulator.faults import Fault, FaultRule
-from shared.wecom.simulator.server import Server, run_simulator
-from shared.wecom.simulator.simulator import APP, CORP_ID, Simulator
+from simulator.config import SimulatorConfig
+from simulator.faults import Fault, FaultRule
+from simulator.play import APP, CORP_ID, Simulator
+from simulator.server import Server, run_simulator
 
 log = structlog.get_logger()
 

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
-from shared.domain.channels import Channels
+from shared.domain.channels.model import Channels
 from shared.domain.events import Lane, Work
 from workers.consumer import Handler
 from workers.handlers.mark import mark

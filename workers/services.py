@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from weakref import WeakValueDictionary
 
 from shared.clock import Clock
-from shared.domain.channels import Channels
+from shared.domain.channels.model import Channels
 from shared.domain.events import Lane
 from shared.domain.ids import ExternalUserId, StaffUserId
 from shared.wecom.client import WeCom

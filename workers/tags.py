@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Collection, Sequence
 
-from shared.domain.channels import TagName
+from shared.domain.channels.model import TagName
 from shared.domain.ids import TagId
 from shared.wecom.client import WeCom
 from shared.wecom.types import TagGroup

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from shared.domain.channels import Attachment, Channel, ChannelKey, Channels, Overwrite, TagName, looks_like_ours
+from shared.domain.channels.model import Attachment, Channel, ChannelKey, Channels, Overwrite, TagName, looks_like_ours
 from shared.domain.events import RelationFound, Work
 from shared.domain.ids import TagId
 from shared.domain.relations import Relation

@@ -4,7 +4,8 @@ The quota's tables in SQLite, and the one transaction that grants.
 A call is a row in ``quota_running`` from before it is made until after it has ended, and counts in both windows all
 that time. Then it becomes a count in a bucket of each window, named by the bucket's end, and leaves the window one
 window after that. So it counts from before WeCom sees it until a whole window after WeCom saw it, and a sliding window
-over there never holds more than the limit. Times are seconds of a clock nobody can set; see ``shared.quota.sqlite``.
+over there never holds more than the limit. Times are seconds of a clock nobody can set; see
+``shared.quota.sqlite.counters``.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence

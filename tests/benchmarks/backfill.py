@@ -16,7 +16,7 @@ from typing import Any
 
 import orjson
 
-from tests.backfill_rig import OldCorp, Rig, old_corp, rig
+from tests.rigs.backfill import OldCorp, Rig, old_corp, rig
 
 
 async def measure(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from shared.domain.events import Lane
-from shared.queue.rabbitmq import RabbitQueue
-from shared.wecom.simulator.config import SimulatorConfig
-from shared.wecom.simulator.corp import Relation
-from shared.wecom.simulator.server import run_simulator
-from shared.wecom.simulator.simulator import Simulator
-from shared.wecom.simulator.verdict import broken_rules
+from shared.queue.rabbitmq.adapter import RabbitQueue
+from simulator.config import SimulatorConfig
+from simulator.corp import Relation
+from simulator.play import Simulator
+from simulator.server import run_simulator
+from simulator.verdict import broken_rules
 from tests.benchmarks.rig import broker_from, own_prefix, percentiles, print_result, publish_backlog
 from tests.e2e.processes import qudao, receives, settings
 

@@ -10,7 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.channel_campaign import campaign
+from tests.rigs.interruptions import campaign
 
 CHANNELS = 200
 INTERRUPTIONS = 20

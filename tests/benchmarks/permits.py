@@ -20,7 +20,7 @@ from shared.clock import SystemClock
 from shared.domain.events import Lane
 from shared.quota.port import Counters, Limits
 from shared.quota.rabbitmq import RabbitQuota
-from shared.quota.sqlite import SqliteQuota
+from shared.quota.sqlite.counters import SqliteQuota
 from shared.sqlite import Database
 from tests.benchmarks.rig import broker_from, own_prefix, percentiles, print_result
 

@@ -13,10 +13,10 @@ from shared.domain.errors import QueueUnavailable
 from shared.domain.events import Lane, RelationFound
 from shared.domain.ids import CorpId, ExternalUserId, StaffUserId
 from shared.queue.message import message_for
-from shared.queue.rabbitmq import RabbitQueue
-from shared.wecom.simulator.corp import Relation
-from shared.wecom.simulator.simulator import Simulator
-from tests.brokers import provide, running_url
+from shared.queue.rabbitmq.adapter import RabbitQueue
+from simulator.corp import Relation
+from simulator.play import Simulator
+from tests.rabbitmq.brokers import provide, running_url
 
 STATE = "qd_shop"
 

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from shared.domain.events import Lane
-from shared.wecom.simulator.config import SimulatorConfig
-from shared.wecom.simulator.server import run_simulator
-from shared.wecom.simulator.simulator import Simulator
-from shared.wecom.simulator.verdict import broken_rules
+from simulator.config import SimulatorConfig
+from simulator.play import Simulator
+from simulator.server import run_simulator
+from simulator.verdict import broken_rules
 from tests.benchmarks.rig import broker_from, own_prefix, print_result, publish_backlog
 from tests.e2e.processes import Process, qudao, settings
 

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 from shared.clock import SystemClock
-from shared.queue.memory import MemoryQueue
 from shared.queue.port import EventQueue
-from shared.queue.rabbitmq import RabbitQueue
-from shared.queue.sqlite import SqliteQueue
+from shared.queue.rabbitmq.adapter import RabbitQueue
+from shared.queue.sqlite.adapter import SqliteQueue
 from shared.sqlite import Database
+from tests.doubles.queue import MemoryQueue
 
 Opener = Callable[[], AbstractAsyncContextManager[EventQueue]]
 

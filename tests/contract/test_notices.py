@@ -12,8 +12,8 @@ from shared.quota.holds import Change
 from shared.quota.notices import MemoryNotices, Notices
 from shared.quota.port import HoldKind, Limits
 from shared.quota.rabbitmq import RabbitQuota
-from shared.quota.sqlite import SqliteQuota
-from shared.quota.sqlite_notices import SqliteNotices
+from shared.quota.sqlite.counters import SqliteQuota
+from shared.quota.sqlite.notices import SqliteNotices
 from shared.sqlite import Database
 
 GET = "externalcontact/get"

@@ -13,11 +13,11 @@ import pytest
 from shared.clock import SystemClock
 from shared.domain.errors import QueueUnavailable
 from shared.domain.events import Lane
-from shared.quota.memory import MemoryQuota
 from shared.quota.port import Counters, Limits, Quota
 from shared.quota.rabbitmq import RabbitQuota
-from shared.quota.sqlite import SqliteQuota
+from shared.quota.sqlite.counters import SqliteQuota
 from shared.sqlite import Database
+from tests.doubles.quota import MemoryQuota
 from tests.simulation.wecom import Calls
 
 GET = "externalcontact/get"

@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from shared.wecom.simulator.simulator import Simulator
+from simulator.play import Simulator
 
 QUDAO = Path(sys.executable).with_name("qudao")
 

@@ -2,10 +2,10 @@
 
 import os
 
-from shared.wecom.simulator.config import SimulatorConfig
-from shared.wecom.simulator.server import run_simulator
-from shared.wecom.simulator.simulator import Simulator
-from shared.wecom.simulator.verdict import broken_rules
+from simulator.config import SimulatorConfig
+from simulator.play import Simulator
+from simulator.server import run_simulator
+from simulator.verdict import broken_rules
 from tests.e2e.processes import qudao, receives, settings, until
 from tests.e2e.test_embedded import marked
 

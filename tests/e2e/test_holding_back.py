@@ -5,9 +5,9 @@ from contextlib import AsyncExitStack
 import orjson
 import pytest
 
-from shared.wecom.simulator.config import SimulatorConfig
-from shared.wecom.simulator.server import run_simulator
-from shared.wecom.simulator.simulator import Simulator
+from simulator.config import SimulatorConfig
+from simulator.play import Simulator
+from simulator.server import run_simulator
 from tests.e2e.processes import qudao, receives, run_to_end, settings, until
 
 GET = "externalcontact/get"

@@ -1,8 +1,8 @@
 """The ingress while its broker is dead: callbacks are still answered, and nothing is lost."""
 
-from shared.wecom.simulator.config import SimulatorConfig
-from shared.wecom.simulator.server import run_simulator
-from shared.wecom.simulator.simulator import Simulator
+from simulator.config import SimulatorConfig
+from simulator.play import Simulator
+from simulator.server import run_simulator
 from tests.e2e.processes import qudao, receives, settings, until
 
 

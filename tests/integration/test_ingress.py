@@ -17,7 +17,6 @@ from ingress.server import serve
 from shared.clock import SystemClock
 from shared.domain.errors import ConfigurationError, QueueUnavailable
 from shared.domain.events import CustomerAdded, Lane
-from shared.queue.memory import MemoryQueue
 from shared.queue.message import decode
 from shared.web import Address
 from shared.wecom.crypto import CallbackKeys, Keyring
@@ -31,7 +30,8 @@ from tests.callback_vectors import (
     OWN_POST,
     Vector,
 )
-from tests.ingress_rig import (
+from tests.doubles.queue import MemoryQueue
+from tests.rigs.ingress import (
     ADD_EVENT,
     HeldQueue,
     Ingress,

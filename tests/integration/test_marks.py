@@ -4,10 +4,10 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from shared.wecom.simulator.config import SimulatorConfig, UnsetRemark
-from shared.wecom.simulator.server import run_simulator
-from shared.wecom.simulator.simulator import Simulator
-from shared.wecom.simulator.verdict import broken_rules
+from simulator.config import SimulatorConfig, UnsetRemark
+from simulator.play import Simulator
+from simulator.server import run_simulator
+from simulator.verdict import broken_rules
 from tests.e2e.processes import Process, qudao, receives, settings, until
 
 CHANNELS = """

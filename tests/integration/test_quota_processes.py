@@ -19,8 +19,8 @@ from shared.quota.acquirer import Window
 from shared.quota.names import Names
 from shared.quota.port import Limits
 from shared.quota.rabbitmq import RabbitQuota
-from tests.brokers import AnyBroker
-from tests.quota_child import GET, LIMITS, opened
+from tests.children.quota import GET, LIMITS, opened
+from tests.rabbitmq.brokers import AnyBroker
 
 SOON = 40.0
 
@@ -53,7 +53,7 @@ class Child:
 
 @asynccontextmanager
 async def child(where: str, prefix: str, seconds: float = 0.01) -> AsyncIterator[Child]:
-    command = (sys.executable, "-m", "tests.quota_child", where, prefix, str(seconds))
+    command = (sys.executable, "-m", "tests.children.quota", where, prefix, str(seconds))
     process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
     started = Child(process)
     async with asyncio.TaskGroup() as group:

@@ -7,15 +7,15 @@ from random import Random
 
 from shared.domain.errors import QudaoError, QueueUnavailable
 from shared.domain.events import Lane
-from shared.queue.memory import MemoryQueue
 from shared.queue.message import decode
 from shared.queue.port import Delivery
 from shared.quota.acquirer import Acquirer
 from shared.quota.holds import Change
 from shared.quota.notices import Listener, MemoryNotices
 from shared.quota.port import Counters, Grant, HoldKind, Limits, Snapshot
-from shared.quota.sqlite import SqliteQuota
+from shared.quota.sqlite.counters import SqliteQuota
 from shared.quota.valve import Valve
+from tests.doubles.queue import MemoryQueue
 from tests.simulation.broker import BrokerModel, Link
 from tests.simulation.files import File, Neighbours, OpenFile
 from tests.simulation.virtual import VirtualClock

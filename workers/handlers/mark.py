@@ -6,7 +6,7 @@ Safe to repeat: a second run reads what the first one wrote and finds nothing to
 
 from collections.abc import Mapping
 
-from shared.domain.channels import TagName
+from shared.domain.channels.model import TagName
 from shared.domain.errors import PermanentError, TooEarly
 from shared.domain.events import Work
 from shared.domain.ids import TagId

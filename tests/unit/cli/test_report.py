@@ -13,19 +13,19 @@ from PIL import Image
 from rich.cells import cell_len
 from rich.console import Console
 
-from cli.report import period_of
-from cli.report_data import document, headings, sheet_row
-from cli.report_files import Files
-from cli.report_html import html_page
-from cli.report_png import HEIGHT, WIDTH, png_bytes
-from cli.report_table import print_report
+from cli.report.command import period_of
+from cli.report.data import document, headings, sheet_row
+from cli.report.files import Files
+from cli.report.html import html_page
+from cli.report.png import HEIGHT, WIDTH, png_bytes
+from cli.report.table import print_report
 from cli.sheets import sheet
-from shared.domain.census import Census
-from shared.domain.channels import Channel, ChannelKey, Channels
+from shared.domain.channels.model import Channel, ChannelKey, Channels
 from shared.domain.errors import ConfigurationError
 from shared.domain.ids import ExternalUserId, StaffUserId
 from shared.domain.relations import Relation
-from shared.domain.reports import Dimension, Period, Report
+from shared.domain.reports.census import Census
+from shared.domain.reports.figures import Dimension, Period, Report
 from shared.domain.templates import parse_template
 
 TODAY = date(2026, 11, 22)

@@ -10,8 +10,8 @@ from shared.clock import SystemClock
 from shared.domain.errors import QueueUnavailable
 from shared.domain.events import Lane
 from shared.domain.ids import EventId
-from shared.queue.memory import MemoryQueue
 from shared.queue.message import Message
+from tests.doubles.queue import MemoryQueue
 
 CLOCK = SystemClock()
 BOTH = (Lane.FAST, Lane.LIVE)

@@ -1,6 +1,6 @@
 """The journal keeps, finds and measures."""
 
-from shared.wecom.simulator.journal import Journal, Kind
+from simulator.journal import Journal, Kind
 
 
 def journal_of(*spans: tuple[float, float]) -> Journal:

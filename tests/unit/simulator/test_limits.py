@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.wecom.simulator.config import SimulatorConfig
-from shared.wecom.simulator.limits import Limits, SlidingWindow
+from simulator.config import SimulatorConfig
+from simulator.limits import Limits, SlidingWindow
 
 CONFIG = SimulatorConfig.quiet(corp_per_minute=3, corp_per_hour=5, ip_per_minute=100, ip_per_hour=100)
 

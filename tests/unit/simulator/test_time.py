@@ -5,9 +5,9 @@ import time
 
 import pytest
 
-from shared.wecom.simulator.clock import ScenarioClock
-from shared.wecom.simulator.outbox import Delivery, Outbox
-from shared.wecom.simulator.simulator import APP
+from simulator.clock import ScenarioClock
+from simulator.outbox import Delivery, Outbox
+from simulator.play import APP
 
 
 def delivery(change: str) -> Delivery:

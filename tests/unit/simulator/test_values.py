@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.wecom.simulator.config import LengthUnit, SimulatorConfig, TokenRenewal
-from shared.wecom.simulator.events import message
-from shared.wecom.simulator.faults import Fault, FaultRule, Faults
-from shared.wecom.simulator.identifiers import Identifiers
-from shared.wecom.simulator.names import nickname
-from shared.wecom.simulator.remarks import cut, length
+from simulator.config import LengthUnit, SimulatorConfig, TokenRenewal
+from simulator.events import message
+from simulator.faults import Fault, FaultRule, Faults
+from simulator.identifiers import Identifiers
+from simulator.names import nickname
+from simulator.remarks import cut, length
 
 XML_TEXT = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"], exclude_characters="￾￿"))
 

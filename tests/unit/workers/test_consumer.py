@@ -11,9 +11,9 @@ from shared.clock import SystemClock
 from shared.domain.errors import PermanentError, QueueUnavailable, TransientError
 from shared.domain.events import CustomerAdded, Lane
 from shared.domain.ids import CorpId, EventId, ExternalUserId, StaffUserId
-from shared.queue.memory import MemoryQueue
 from shared.queue.message import Message, message_for
 from shared.queue.port import STALE_SECONDS
+from tests.doubles.queue import MemoryQueue
 from workers.consumer import SLOTS, Worker
 from workers.outcome import Outcome
 from workers.reporting import Reporter

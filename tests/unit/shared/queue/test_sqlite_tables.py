@@ -8,9 +8,9 @@ import pytest
 
 from shared.domain.events import Lane
 from shared.domain.ids import EventId
-from shared.queue import sqlite_tables as tables
 from shared.queue.message import Failure, Message
 from shared.queue.port import CROWD, DELIVERY_LIMIT, KILLED_ITS_WORKER
+from shared.queue.sqlite import tables
 
 NOW = 1_760_000_000.0
 

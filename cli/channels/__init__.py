@@ -1,0 +1,1 @@
+"""`qudao channels`: contact ways as code."""

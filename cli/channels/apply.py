@@ -1,0 +1,159 @@
+"""`qudao channels plan` and `apply`: ask WeCom, show the difference, and do exactly what was shown."""
+
+import signal
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import typer
+from rich.console import Console
+
+from cli.channels.desk import Desk, ask_who_is_able, held_desk, open_bulk_api, open_desk, way_reader
+from cli.channels.tables import failure_lines, outcome_document, plan_document, plan_headline, plan_table
+from cli.compose import CLOCK, stopped_by_signal
+from cli.failures import FAILED, MISCONFIGURED, UNSAFE, fail
+from cli.output import print_json, print_line
+from cli.progress import new_progress, printer
+from shared.domain.channels.file import place_of
+from shared.domain.channels.plans import Action, ActionKind, Plan, make_plan
+from shared.domain.errors import ConfigurationError
+from shared.domain.ids import StaffUserId
+from workers.jobs.apply import Apply, Outcome
+from workers.jobs.staff_check import inabilities
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Planned:
+    """A plan, and what makes it impossible: members who cannot have customers."""
+
+    plan: Plan
+    problems: Sequence[str]
+
+
+async def show_plan(*, prune: bool, refresh: bool, as_json: bool) -> None:
+    """Print the plan; exit with 2 when it is impossible."""
+    desk = open_desk()
+    planned = await _planned(desk, prune=prune, refresh=refresh)
+    if as_json:
+        print_json(plan_document(planned.plan, planned.problems))
+    else:
+        _show(planned.plan)
+        for reason in planned.plan.unsafe:
+            sys.stderr.write(f"qudao: `apply` will refuse this without --force: {reason}\n")
+    if planned.problems:
+        fail(MISCONFIGURED, *planned.problems)
+
+
+async def apply_plan(*, prune: bool, refresh: bool, force: bool, yes: bool, as_json: bool) -> int:
+    """Show the plan, ask, carry it out, and return the exit code."""
+    with held_desk() as desk:
+        planned = await _planned(desk, prune=prune, refresh=refresh)
+        plan = planned.plan
+        if not as_json:
+            _show(plan)
+        if planned.problems:
+            raise ConfigurationError(list(planned.problems))
+        if plan.unsafe and not force:
+            fail(UNSAFE, *plan.unsafe)
+        if plan.steps() and not yes:
+            _confirm(as_json=as_json)
+        outcome = await _applied(desk, plan)
+    if as_json:
+        print_json({**plan_document(plan, ()), "applied": outcome_document(outcome)})
+    elif plan.steps():
+        print_line(_summary(outcome))
+    if not outcome.complete:
+        fail(FAILED, *failure_lines(outcome))
+    return 0
+
+
+async def _planned(desk: Desk, *, prune: bool, refresh: bool) -> _Planned:
+    """Ask WeCom what there is, beginning with a call that proves address, secret and permission; plan."""
+    async with open_bulk_api(desk.settings) as wecom:
+        with new_progress() as progress:
+            able = await ask_who_is_able(wecom, progress)
+            reader = way_reader(wecom, desk, progress)
+            observed = await reader.observe(desk.channels, desk.lock, now=CLOCK.time(), anew=refresh)
+            plan = make_plan(desk.channels, desk.lock, observed, prune=prune)
+            wrong = await inabilities(wecom, _staff_of(plan), able)
+    return _Planned(plan=plan, problems=_staff_problems(desk, plan, wrong))
+
+
+def _new_staff(action: Action) -> Sequence[StaffUserId]:
+    """Return the members whom a step names to WeCom."""
+    named = action.kind in (ActionKind.CREATE, ActionKind.REPLACE) or any(c.field == "staff" for c in action.changes)
+    return action.fields.staff if named and action.fields else ()
+
+
+def _staff_of(plan: Plan) -> list[StaffUserId]:
+    return [userid for action in plan.actions for userid in _new_staff(action)]
+
+
+def _staff_problems(desk: Desk, plan: Plan, wrong: Mapping[StaffUserId, str]) -> list[str]:
+    """Return a line for each wrong member of each channel that would need them, with its place in the file."""
+    if not wrong:
+        return []
+    path = desk.settings.channels
+    text = path.read_text(encoding="utf-8")
+    return [
+        f"{place_of('staff', desk.channels.by_key[action.key], text, source=str(path))}: {userid}: {wrong[userid]}"
+        for action in plan.actions
+        for userid in _new_staff(action)
+        if userid in wrong
+    ]
+
+
+def _show(plan: Plan) -> None:
+    if plan.count(ActionKind.UNCHANGED) == len(plan.actions):
+        print_line(plan_headline(plan))
+    else:
+        Console().print(plan_table(plan))
+    for note in plan.notes:
+        sys.stderr.write(f"qudao: {note}\n")
+
+
+def _confirm(*, as_json: bool) -> None:
+    """Ask whether to go on; exit when the answer is no, or when nobody can be asked."""
+    if as_json or not sys.stdin.isatty():
+        fail(MISCONFIGURED, "nobody can be asked whether to apply this: say --yes (or --dry-run)")
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # the event loop would wait for an answer
+    try:
+        if not typer.confirm("Apply this?", err=True):
+            fail(FAILED, "nothing was done")
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+async def _applied(desk: Desk, plan: Plan) -> Outcome:
+    async with open_bulk_api(desk.settings) as wecom, stopped_by_signal() as stop:
+        with new_progress() as progress:
+            task = progress.add_task("applying", total=len(plan.steps()))
+            apply = Apply(
+                wecom,
+                way_reader(wecom, desk, progress),
+                save=desk.file.write,
+                clock=CLOCK,
+                stop=stop,
+                at_once=desk.settings.quota_in_flight,
+                notify=printer(progress),
+                advance=lambda _: progress.advance(task),
+            )
+            return await apply.run(plan)
+
+
+def _summary(outcome: Outcome) -> str:
+    counts = Counter(action.kind for action in outcome.done)
+    parts = [f"{counts[kind]} {past}" for kind, past in _PAST.items() if counts[kind]]
+    if outcome.duplicates:
+        parts.append(f"{outcome.duplicates} made twice by calls without an answer, and deleted again")
+    return ", ".join(parts) or "nothing was done"
+
+
+_PAST: Final = {
+    ActionKind.CREATE: "created",
+    ActionKind.REPLACE: "replaced",
+    ActionKind.UPDATE: "updated",
+    ActionKind.DELETE: "deleted",
+}

@@ -1,0 +1,178 @@
+"""`qudao channels`: contact ways as code: plan, apply, list, import, and the QR files to hand out."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from cli.channels.apply import apply_plan, show_plan
+from cli.channels.desk import Desk, ask_who_is_able, held_desk, open_bulk_api, open_desk, way_reader
+from cli.channels.qr import Card, write_cards
+from cli.channels.tables import import_document, list_rows, list_table, skeleton, unknown_table
+from cli.compose import CLOCK
+from cli.failures import FAILED, MISCONFIGURED, fail, run_async
+from cli.output import print_json, print_line
+from cli.progress import new_progress
+from shared.domain.channels.model import Channel, ChannelKey, Channels
+from shared.domain.channels.plans import Imported, rebuild
+from shared.domain.channels.ways import BUTTON
+from shared.domain.errors import ConfigurationError
+from shared.domain.spelling import did_you_mean
+
+app = typer.Typer(no_args_is_help=True, help="Contact ways as code: from channels.toml to QR codes.")
+
+Prune = Annotated[bool, typer.Option("--prune", help="Delete ways of ours that no channel has any more.")]
+Refresh = Annotated[bool, typer.Option("--refresh", help="Read our ways too, to see what others changed in them.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and do nothing.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+
+
+@app.command()
+def plan(prune: Prune = False, refresh: Refresh = False, as_json: Json = False) -> None:
+    """Show what `apply` would do."""
+    run_async(lambda: show_plan(prune=prune, refresh=refresh, as_json=as_json))
+
+
+@app.command()
+def apply(
+    prune: Prune = False,
+    refresh: Refresh = False,
+    force: Annotated[bool, typer.Option("--force", help="Apply a plan that is thought unsafe.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask; needed where nobody can answer.")] = False,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+) -> None:
+    """
+    Make and change contact ways so that they are as the file says.
+
+    Shows the plan, asks, and does exactly that. May be interrupted, even killed, and run again.
+    """
+    if dry_run:
+        run_async(lambda: show_plan(prune=prune, refresh=refresh, as_json=as_json))
+    run_async(lambda: apply_plan(prune=prune, refresh=refresh, force=force, yes=yes, as_json=as_json))
+
+
+@app.command("list")
+def list_channels(as_json: Json = False) -> None:
+    """List the channels with their contact ways, as the lock has them. Asks WeCom nothing."""
+    run_async(lambda: _list(as_json=as_json))
+
+
+@app.command("import")
+def import_ways(
+    dry_run: DryRun = False,
+    as_toml: Annotated[bool, typer.Option("--toml", help="Print channels for the ways that the file lacks.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Rebuild the lock from WeCom alone, and tell which of its contact ways the file does not know."""
+    if as_toml and as_json:
+        fail(MISCONFIGURED, "--toml or --json, not both")
+    run_async(lambda: _import(dry_run=dry_run, as_toml=as_toml, as_json=as_json))
+
+
+@app.command()
+def qr(
+    out: Annotated[Path, typer.Option(help="Folder for the files; made when missing.", file_okay=False)],
+    channel: Annotated[list[str] | None, typer.Option(help="Only this channel, by its key; again for more.")] = None,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+) -> None:
+    """Write a PNG for each channel: the QR code that WeCom made, with the channel's name under it."""
+    run_async(lambda: _qr(out, channel or [], dry_run=dry_run, as_json=as_json))
+
+
+async def _import(*, dry_run: bool, as_toml: bool, as_json: bool) -> int:
+    with held_desk() as desk:
+        async with open_bulk_api(desk.settings) as wecom:
+            with new_progress() as progress:
+                await ask_who_is_able(wecom, progress)
+                reader = way_reader(wecom, desk, progress)
+                observed = await reader.observe(desk.channels, desk.lock, now=CLOCK.time(), everything=True, anew=True)
+        imported = rebuild(desk.channels, desk.lock, observed)
+        if not dry_run:
+            desk.file.write(imported.lock)
+    document = import_document(imported, desk.channels)
+    if as_json:
+        print_json({**document, "dry_run": dry_run})
+    elif as_toml:
+        sys.stdout.write(skeleton(imported.unknown, desk.channels.by_key))
+    else:
+        _show_import(imported, document["missing"], desk, dry_run=dry_run)
+    return 0
+
+
+def _show_import(imported: Imported, missing: Sequence[str], desk: Desk, *, dry_run: bool) -> None:
+    found = len(imported.lock.channels)
+    print_line(f"{found} contact ways {'would be' if dry_run else 'are'} in {desk.file.path}")
+    if missing:
+        print_line(f"not made yet: {', '.join(missing)}")
+    if imported.unknown:
+        Console().print(unknown_table(f"{len(imported.unknown)} that no channel has, left alone", imported.unknown))
+    if imported.spare:
+        title = f"{len(imported.spare)} more with the state of a channel that has one already, left alone"
+        Console().print(unknown_table(title, imported.spare))
+
+
+async def _list(*, as_json: bool) -> None:
+    desk = open_desk()
+    rows = list_rows(desk.channels, desk.lock)
+    if as_json:
+        print_json({"channels": rows})
+    else:
+        Console().print(list_table(rows))
+        for row in rows:
+            if row["config_id"]:
+                print_line(f"{row['channel']}  {row['config_id']}  {row['qr_code']}".rstrip())
+
+
+async def _qr(out: Path, keys: Sequence[str], *, dry_run: bool, as_json: bool) -> int:
+    desk = open_desk()
+    cards = _cards(desk, _chosen(desk.channels, keys), out)
+    unmade = [card.channel for card in cards if not card.url]
+    if dry_run:
+        failures: dict[str, str] = {}
+    else:
+        with new_progress() as progress:
+            task = progress.add_task("QR codes", total=len(cards) - len(unmade))
+            failures = await write_cards(
+                [card for card in cards if card.url],
+                api_url=desk.settings.api_url,
+                advance=lambda: progress.advance(task),
+            )
+    written = [card for card in cards if card.url and card.channel not in failures]
+    if as_json:
+        files = {card.channel: str(card.path) for card in written}
+        print_json({"files": files, "not_applied": unmade, "failed": failures, "dry_run": dry_run})
+    else:
+        print_line(f"{len(written)} files {'would be written' if dry_run else 'written'} to {out}")
+    problems = [f"channels.{key}: {reason}" for key, reason in failures.items()]
+    problems += [f"channels.{key}: has no contact way yet; run `qudao channels apply`" for key in unmade]
+    if problems:
+        fail(FAILED, *problems)
+    return 0
+
+
+def _chosen(channels: Channels, keys: Sequence[str]) -> Sequence[Channel]:
+    """Return the channels with these keys, or all; a button has no QR code and is only there when it is named."""
+    unknown = [key for key in keys if ChannelKey(key) not in channels.by_key]
+    buttons = [key for key in keys if key not in unknown and channels.by_key[ChannelKey(key)].scene == BUTTON]
+    problems = [f"--channel {key}: no such channel{did_you_mean(key, channels.by_key)}" for key in unknown]
+    problems += [f"--channel {key}: is a mini-program button (scene = 1) and has no QR code" for key in buttons]
+    if problems:
+        raise ConfigurationError(problems)
+    if keys:
+        return [channels.by_key[ChannelKey(key)] for key in dict.fromkeys(keys)]
+    return [channel for channel in channels.all if channel.scene != BUTTON]
+
+
+def _cards(desk: Desk, channels: Sequence[Channel], out: Path) -> list[Card]:
+    cards = []
+    for channel in channels:
+        way = desk.lock.channels.get(channel.key)
+        # The code of an earlier state would lead customers to the wrong mark.
+        url = way.qr_code if way is not None and way.state == channel.state else ""
+        cards.append(Card(channel=channel.key, name=channel.name, url=url, path=out / f"{channel.key}.png"))
+    return cards

@@ -1,0 +1,1 @@
+"""`qudao demo`: the whole main job against the simulator."""

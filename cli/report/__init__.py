@@ -1,0 +1,1 @@
+"""`qudao report`: who came from where, on the terminal and in files."""

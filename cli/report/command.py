@@ -1,0 +1,174 @@
+"""`qudao report`: where customers came from, asked of WeCom itself."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+from rich.console import Console
+
+from cli.compose import CLOCK, open_api, open_deployment, read_channels
+from cli.failures import FAILED, fail, run_async
+from cli.output import print_json
+from cli.progress import Bar
+from cli.report.data import document
+from cli.report.files import Files
+from cli.report.table import print_report
+from shared.domain.channels.model import Channels
+from shared.domain.errors import ConfigurationError
+from shared.domain.events import Lane
+from shared.domain.reports.census import Census
+from shared.domain.reports.figures import Dimension, Period
+from shared.domain.templates import CHINA
+from shared.logs import configure_logging
+from shared.settings import Need, load_settings
+from workers.jobs.backfill import choose_channels
+from workers.jobs.report import count_customers
+from workers.jobs.walk import Walk
+
+_LAST_DAYS: Final = 30
+_WECOM_BEGAN: Final = date(2016, 1, 1)
+_DAYS: Final = re.compile(r"(\d{1,5})d")
+
+By = Annotated[list[Dimension] | None, typer.Option(help="Group by this; repeat it to group by several at once.")]
+Since = Annotated[str | None, typer.Option(help="First day: 2026-11-01, or 7d for the last 7 days. [default: 30d]")]
+Until = Annotated[str | None, typer.Option(help="Last day: 2026-11-30. [default: today]")]
+Channel = Annotated[list[str] | None, typer.Option(help="Only customers of this channel (its key); may be repeated.")]
+Staff = Annotated[list[str] | None, typer.Option(help="Only customers of this member (userid); may be repeated.")]
+Csv = Annotated[Path | None, typer.Option("--csv", help="Write the table to this CSV file.")]
+Png = Annotated[Path | None, typer.Option("--png", help="Write a chart for a slide to this PNG file.")]
+Html = Annotated[Path | None, typer.Option("--html", help="Write a page with charts and tables to this file.")]
+Title = Annotated[str, typer.Option(help="Title of the chart and the page.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+
+
+def report(
+    by: By = None,
+    since: Since = None,
+    until: Until = None,
+    channel: Channel = None,
+    staff: Staff = None,
+    csv: Csv = None,
+    png: Png = None,
+    html: Html = None,
+    title: Title = "Customers by channel",
+    as_json: Json = False,
+) -> None:
+    """Tell where customers came from, by channel, day and member. Days are days in China."""
+    asked = _Asked(
+        by=tuple(dict.fromkeys(by or ())),
+        since=since,
+        until=until,
+        channels=channel or (),
+        staff=staff or (),
+        files=Files(csv=csv, png=png, html=html, title=title),
+    )
+    run_async(lambda: _report(asked, as_json=as_json))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    """What the options say."""
+
+    by: Sequence[Dimension]
+    since: str | None
+    until: str | None
+    channels: Sequence[str]
+    staff: Sequence[str]
+    files: Files
+
+
+async def _report(asked: _Asked, *, as_json: bool) -> int:
+    settings = load_settings(Need.API)
+    census = _census(asked, read_channels(settings.channels))
+    configure_logging("warning", settings.log_format)
+    async with open_deployment(settings) as deployment, open_api(settings, deployment, Lane.BULK) as wecom:
+        with _bar(census) as bar:
+            walk = await count_customers(
+                wecom, census, asked.staff, on_walk=lambda walk: _show(bar, walk, census), notify=bar.notify
+            )
+    found = replace(census.report(), unread=tuple(walk.unread))
+    asked.files.write(found, asked.by)
+    if as_json:
+        print_json(document(found, asked.by, relations_read=census.read, members=walk.members, unread=walk.unread))
+    else:
+        print_report(found, asked.by, Console())
+    if walk.unread:
+        fail(FAILED, *(f"{staff}: not counted, {reason}" for staff, reason in walk.unread.items()))
+    return 0
+
+
+def _census(asked: _Asked, channels: Channels) -> Census:
+    """
+    Return an empty census of what is asked for, having made sure that its outcome can be written.
+
+    Raises:
+        ConfigurationError: An option is wrong; the problems of all options.
+    """
+    problems: list[str] = []
+    period, only = None, None
+    try:
+        period = period_of(asked.since, asked.until, today=datetime.fromtimestamp(CLOCK.time(), CHINA).date())
+    except ConfigurationError as error:
+        problems += error.problems
+    try:
+        only = choose_channels(channels, asked.channels)
+    except ConfigurationError as error:
+        problems += error.problems
+    problems += asked.files.problems()
+    if problems or period is None:
+        raise ConfigurationError(problems)
+    return Census(channels, period, only or ())
+
+
+def period_of(since: str | None, until: str | None, *, today: date) -> Period:
+    """
+    Return the days that two options name; the last 30 when neither does. A day in the future counts as *today*.
+
+    Raises:
+        ConfigurationError: One cannot be read, or there is no day between them; all problems.
+    """
+    problems: list[str] = []
+    last = min(_day(until, "--until", today, problems), today) if until else today
+    if last < _WECOM_BEGAN:
+        problems.append(f"--until {last}: WeCom began in {_WECOM_BEGAN.year}")
+    first = _day(since or f"{_LAST_DAYS}d", "--since", last, problems)
+    if not problems and first > last:
+        problems.append(f"--since {first}: comes after the last day, {last}")
+    if problems:
+        raise ConfigurationError(problems)
+    return Period(since=max(first, _WECOM_BEGAN), until=last)
+
+
+def _day(text: str, option: str, last: date, problems: list[str]) -> date:
+    """Return the day that *text* names: a date, or how many days there are up to *last*, that one included."""
+    count = _DAYS.fullmatch(text.strip())
+    try:
+        if count and option == "--since" and int(count[1]):
+            return last - timedelta(days=int(count[1]) - 1)
+        return date.fromisoformat(text.strip())
+    except (ValueError, OverflowError):
+        example = "2026-11-01, or 7d for the last 7 days" if option == "--since" else "2026-11-30"
+        problems.append(f"{option}: write a date such as {example}")
+        return last
+
+
+def _bar(census: Census) -> Bar:
+    """Return a bar; where something goes wrong, it says that what was read so far is not shown."""
+    return Bar(
+        "asking for the members",
+        lambda: (
+            f"stopped after {census.read:,} relations; a part would be misleading, so nothing is shown"
+            if census.read
+            else ""
+        ),
+    )
+
+
+def _show(bar: Bar, walk: Walk, census: Census) -> None:
+    """Show how far *walk* is. WeCom never says how many relations there are, so the members are the measure."""
+    text = f"{walk.members_read:,} of {walk.members:,} members, {census.read:,} relations"
+    bar.show(text, done=walk.members_read, total=walk.members)

@@ -1,0 +1,59 @@
+"""How a report is worded, whatever it is shown in."""
+
+from shared.domain.reports.charts import Step
+from shared.domain.reports.figures import Count, Dimension, Period, Report, Row, Slip
+
+EXPLANATION = (
+    "customers: each counted once, where they came first. relations: one for each member who has the customer. "
+    "marked: remark and description are as the channel wants them."
+)
+
+
+def heading(report: Report) -> str:
+    """Return which days *report* is about, and whether anybody is missing from it."""
+    days = f"{report.period.since} to {report.period.until}, days in China"
+    if not report.unread:
+        return days
+    missing = "1 member" if len(report.unread) == 1 else f"{len(report.unread)} members"
+    return f"{days}; without {missing} who could not be read"
+
+
+def cell_of(row: Row, dimension: Dimension) -> str:
+    """Return what stands in *row* under *dimension*."""
+    match dimension:
+        case Dimension.CHANNEL:
+            return row.source.label if row.source else ""
+        case Dimension.DAY:
+            return row.day.isoformat() if row.day else ""
+        case Dimension.STAFF:
+            return row.staff or ""
+
+
+def marked_share(count: Count) -> str:
+    """Return the share of relations that are marked, of those to be marked; a dash where none is."""
+    # Rounded down: 100 % is said of all alone.
+    return f"{100 * count.marked // count.to_mark} %" if count.to_mark else "-"
+
+
+def span(period: Period, step: Step) -> str:
+    """Return a short name for a bar of a chart."""
+    match step:
+        case Step.DAY:
+            return f"{period.since:%m-%d %a}"
+        case Step.WEEK:
+            return f"{period.since:%m-%d}…{period.until:%m-%d}"
+        case Step.MONTH:
+            return f"{period.since:%Y-%m}"
+        case Step.YEAR:
+            return f"{period.since:%Y}"
+
+
+def slip_text(slip: Slip) -> str:
+    """Return a line about a state that looks misspelt."""
+    return f"{slip.label}: {slip.relations:,} relations, but no channel has this state; {slip.hint}"
+
+
+def nobody(report: Report) -> str:
+    """Return what to say when nobody was counted."""
+    text = f"No customers came in this period ({heading(report)})"
+    return f"{text}; {report.outside:,} relations are of other days" if report.outside else text

@@ -1,0 +1,127 @@
+"""`qudao run`, `qudao ingress`, `qudao worker`: the services, from the settings to the last answer."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+
+import structlog
+from prometheus_client import CollectorRegistry
+
+from cli.compose import (
+    CLOCK,
+    callback_keys,
+    open_deployment,
+    open_queue,
+    open_schedule,
+    open_spool,
+    open_worker,
+    read_channels,
+    stopped_by_signal,
+)
+from cli.failures import run_async
+from ingress.server import serve
+from ingress.spool import Intake
+from shared.domain.channels.model import Channels
+from shared.domain.errors import ConfigurationError
+from shared.logs import configure_logging
+from shared.settings import Need, Settings, load_settings
+from shared.web import Address, admin_listening, bind
+from workers.consumer import Worker
+from workers.jobs.schedule import Schedule
+
+log = structlog.get_logger()
+
+
+def run() -> None:
+    """Receive callbacks and mark customers, in one process."""
+    run_async(lambda: _main(Need.CALLBACK, Need.API))
+
+
+def ingress() -> None:
+    """Receive callbacks and publish them to the queue."""
+    run_async(lambda: _main(Need.CALLBACK))
+
+
+def worker() -> None:
+    """Take events from the queue and mark customers."""
+    run_async(lambda: _main(Need.API))
+
+
+async def _main(*needs: Need) -> None:
+    settings = load_settings(*needs)
+    channels = read_channels(settings.channels) if Need.API in needs else None
+    configure_logging(settings.log_level, settings.log_format)
+    async with stopped_by_signal() as stop:
+        await serve_until(
+            stop,
+            settings,
+            callbacks=Need.CALLBACK in needs,
+            channels=channels,
+            on_listening=lambda address: log.info("ingress.listening", host=address.host, port=address.port),
+        )
+
+
+async def serve_until(
+    stop: asyncio.Event,
+    settings: Settings,
+    *,
+    callbacks: bool = True,
+    channels: Channels | None,
+    on_listening: Callable[[Address], None],
+) -> None:
+    """
+    Serve until *stop* is set and everything in hand is settled: *callbacks* if asked to, a worker if given *channels*.
+
+    Calls *on_listening* with the address that callbacks are received on.
+    """
+    registry = CollectorRegistry()
+    worker: Worker | None = None
+    schedule: Schedule | None = None
+    async with AsyncExitStack() as stack:
+        if channels is None:
+            queue = await stack.enter_async_context(open_queue(settings))
+        else:
+            deployment = await stack.enter_async_context(open_deployment(settings))
+            queue = deployment.queue
+            worker = await stack.enter_async_context(open_worker(settings, deployment, channels, registry))
+            schedule = await stack.enter_async_context(open_schedule(settings, deployment, channels, registry))
+        intake: Intake = queue
+        if callbacks:
+            intake = await stack.enter_async_context(open_spool(settings, queue, registry))
+        admin = await stack.enter_async_context(
+            admin_listening(_free_admin(settings), registry=registry, check=intake.check, stop=stop)
+        )
+        log.info("admin.listening", host=admin.host, port=admin.port)
+        async with asyncio.TaskGroup() as group:
+            if worker is not None:
+                group.create_task(_work(worker, schedule, stop))
+            if callbacks:
+                await serve(
+                    keyring=callback_keys(settings),
+                    queue=intake,
+                    clock=CLOCK,
+                    registry=registry,
+                    listen=settings.listen,
+                    stop=stop,
+                    on_listening=on_listening,
+                )
+
+
+def _free_admin(settings: Settings) -> Address:
+    """Return where operators look: any free port when the default one is taken, by another service of this machine."""
+    try:
+        bind(settings.admin_listen).close()
+    except ConfigurationError:
+        if "admin_listen" in settings.model_fields_set:
+            raise
+        return Address(settings.admin_listen.host, 0)
+    return settings.admin_listen
+
+
+async def _work(worker: Worker, schedule: Schedule | None, stop: asyncio.Event) -> None:
+    """Run *worker* until *stop* is set, and beside it the *schedule*: what that has not queued yet, it finds again."""
+    async with asyncio.TaskGroup() as group:
+        regular = group.create_task(schedule.run()) if schedule is not None else None
+        await worker.run(stop)
+        if regular is not None:
+            regular.cancel()

@@ -1,0 +1,1 @@
+"""`qudao backfill` and `qudao reconcile`: who should be marked and is not."""

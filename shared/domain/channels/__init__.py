@@ -1,0 +1,1 @@
+"""Channels as code: the file, the contact ways it wants, the lock, and the plan between them."""

@@ -1,0 +1,233 @@
+"""
+Read ``channels.toml``: every problem at once, each with its line and field.
+
+A channel's own keys go before those of its group, and those before ``[defaults]``; lists replace, they do
+not add up. The whole format is in ``docs/reference/channels.md``.
+"""
+
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from shared.domain.channels.entries import ATTACHMENT_KEYS, ChannelEntry, SharedEntry
+from shared.domain.channels.lines import KeyPath, key_lines, line_of
+from shared.domain.channels.model import STATE_PREFIX, Channel, ChannelKey, Channels, Overwrite
+from shared.domain.errors import ConfigurationError
+from shared.domain.ids import StaffUserId
+from shared.domain.remarks import (
+    DESCRIPTION_LIMIT,
+    REMARK_LIMIT,
+    WELCOME_LIMIT,
+    fixed_size,
+    utf8_bytes,
+    utf16_units,
+)
+from shared.domain.spelling import did_you_mean
+from shared.domain.templates import Field
+
+_TOP: Final = ("defaults", "groups", "channels")
+_KEY: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,26}")
+_POSITION: Final = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
+_WORDING: Final = {
+    "missing": "is missing",
+    "string_type": "must be text in quotes",
+    "int_type": "must be a whole number",
+    "bool_type": "must be true or false",
+    "list_type": "must be a list",
+    "string_too_short": "is empty",
+    "greater_than": "must be greater than {gt}",
+    "literal_error": "must be {expected}",
+    "too_long": "has {actual_length} entries; WeCom allows {max_length}",
+    "union_tag_invalid": "has an unknown msgtype; known are {expected_tags}",
+    "union_tag_not_found": "needs a msgtype",
+    "model_attributes_type": "must be a table",
+}
+
+
+class _Problems:
+    """What is wrong with a file so far."""
+
+    def __init__(self, source: str, text: str) -> None:
+        self._source = source
+        self._lines = key_lines(text)
+        self._found: list[tuple[int, str]] = []
+
+    def add(self, path: KeyPath, message: str) -> None:
+        line = line_of(path, self._lines)
+        shown = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")
+        self._found.append((line, f"{self._source}:{line}: {shown}: {message}"))
+
+    def raise_if_any(self) -> None:
+        if self._found:
+            raise ConfigurationError([message for _, message in sorted(self._found, key=lambda found: found[0])])
+
+
+def load_channels(text: str, *, source: str = "channels.toml") -> Channels:
+    """
+    Return the channels in *text*; none when it is empty.
+
+    Raises:
+        ConfigurationError: All problems, as ``source:line: channels.expo26.remark: what is wrong``.
+    """
+    text = text.removeprefix("\ufeff")
+    tables = _parse(text, source)
+    problems = _Problems(source, text)
+    for key in tables:
+        if key not in _TOP:
+            problems.add((key,), f"unknown key{did_you_mean(key, _TOP)}")
+    defaults = _checked(SharedEntry, ("defaults",), tables.get("defaults", {}), problems)
+    groups = {
+        name: _checked(SharedEntry, ("groups", name), table, problems)
+        for name, table in _tables(tables, "groups", problems).items()
+    }
+    entries = _tables(tables, "channels", problems)
+    _check_twins(entries, problems)
+    channels = [_channel(key, table, defaults, groups, problems) for key, table in entries.items()]
+    problems.raise_if_any()
+    return Channels(tuple(channel for channel in channels if channel))
+
+
+def place_of(field: str, channel: Channel, text: str, *, source: str = "channels.toml") -> str:
+    """Return where *field* of *channel* was given in *text*: ``source:line: channels.expo26.staff``."""
+    lines = key_lines(text.removeprefix("\ufeff"))
+    own: KeyPath = ("channels", channel.key, field)
+    paths = [own, ("groups", channel.group, field), ("defaults", field)]
+    path = next((path for path in paths if path in lines), own)
+    return f"{source}:{line_of(path, lines)}: {'.'.join(map(str, path))}"
+
+
+def _parse(text: str, source: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        position = _POSITION.search(str(error))
+        line = position[1] if position and position[1] else max(len(text.splitlines()), 1)
+        raise ConfigurationError([f"{source}:{line}: not valid TOML: {_POSITION.sub('', str(error))}"]) from error
+
+
+def _tables(tables: Mapping[str, Any], key: str, problems: _Problems) -> Mapping[str, Any]:
+    """Return the table of tables under *key*."""
+    value = tables.get(key, {})
+    if isinstance(value, dict):
+        return value
+    problems.add((key,), f"must be a table of tables, for example [{key}.spring26]")
+    return {}
+
+
+def _checked(entry: type[SharedEntry], path: KeyPath, table: object, problems: _Problems) -> Mapping[str, Any] | None:
+    """Return *table* if it is a valid *entry*; otherwise report why not and return None."""
+    if not isinstance(table, dict):
+        problems.add(path, "must be a table")
+        return None
+    try:
+        entry.model_validate(table)
+    except ValidationError as invalid:
+        for error in invalid.errors(include_url=False):
+            problems.add(*_explain(path, error, entry))
+        return None
+    return table
+
+
+def _explain(path: KeyPath, error: ErrorDetails, entry: type[SharedEntry]) -> tuple[KeyPath, str]:
+    """Return where a problem is and what it is, in our words."""
+    inner = error["loc"]
+    if inner[0] == "attachments":
+        # Behind the number of an attachment stands the kind that it was taken for, which is not in the file.
+        inner = inner[:2] + inner[3:]
+    if error["type"] == "extra_forbidden":
+        known = entry.model_fields if len(inner) == 1 else ATTACHMENT_KEYS
+        return path + inner, f"unknown key{did_you_mean(str(inner[-1]), known)}"
+    wording = _WORDING.get(error["type"])
+    said = error["msg"].removeprefix("Value error, ")
+    return path + inner, wording.format(**error.get("ctx", {})) if wording else said
+
+
+def _check_twins(entries: Mapping[str, Any], problems: _Problems) -> None:
+    """Refuse two channels with one state or key; how WeCom and file systems treat case varies, so it does not count."""
+    keys: dict[str, str] = {}
+    states: dict[str, str] = {}
+    for key, table in entries.items():
+        given = table.get("state") if isinstance(table, dict) else None
+        state = given if isinstance(given, str) else STATE_PREFIX + key
+        if (twin := states.setdefault(state.casefold(), key)) != key:
+            path = ("channels", key, "state") if given else ("channels", key)
+            problems.add(path, f"channels.{twin} has the state {state!r} already (case does not count)")
+        elif (twin := keys.setdefault(key.casefold(), key)) != key:
+            problems.add(("channels", key), f"channels.{twin} has this key already (case does not count)")
+
+
+def _channel(
+    key: str,
+    table: object,
+    defaults: Mapping[str, Any] | None,
+    groups: Mapping[str, Mapping[str, Any] | None],
+    problems: _Problems,
+) -> Channel | None:
+    """Return the channel that *table* describes, or None when something about it, or above it, was reported."""
+    path = ("channels", key)
+    if not _KEY.fullmatch(key):
+        problems.add(path, "a key is 1 to 27 of a-z A-Z 0-9 - _ and begins with a letter or digit")
+    own = _checked(ChannelEntry, path, table, problems)
+    if own is None:
+        return None
+    group_name = own.get("group")
+    if group_name is not None and group_name not in groups:
+        problems.add((*path, "group"), f"there is no [groups.{group_name}]{did_you_mean(group_name, groups)}")
+        return None
+    group = groups[group_name] if group_name is not None else {}
+    if defaults is None or group is None:
+        return None
+    channel = _build(ChannelKey(key), ChannelEntry.model_validate({**defaults, **group, **own}))
+    for field, message in _conflicts(channel):
+        problems.add((*path, field), message if field in own else f"{message} (inherited)")
+    return channel
+
+
+def _build(key: ChannelKey, entry: ChannelEntry) -> Channel:
+    return Channel(
+        key=key,
+        name=entry.name,
+        state=entry.state or STATE_PREFIX + key,
+        group=entry.group or "",
+        remark=entry.remark,
+        description=entry.description,
+        tags=tuple(dict.fromkeys(entry.tags)),
+        welcome=entry.welcome,
+        attachments=tuple(attachment.attachment() for attachment in entry.attachments),
+        overwrite=Overwrite(entry.overwrite),
+        staff=tuple(map(StaffUserId, entry.staff)),
+        party=tuple(entry.party),
+        memo=entry.memo or entry.name,
+        scene=entry.scene,
+        style=entry.style,
+        skip_verify=entry.skip_verify,
+        is_exclusive=entry.is_exclusive,
+    )
+
+
+def _conflicts(channel: Channel) -> Iterator[tuple[str, str]]:
+    """Yield what is wrong with a channel as a whole: the field and why."""
+    if not channel.staff and not channel.party:
+        yield "staff", "nobody: name members here or departments in party"
+    if channel.style and channel.scene != 1:
+        yield "style", "only a mini-program button (scene = 1) has a style"
+    elif channel.style == 3 and (channel.party or len(channel.staff) > 1):
+        yield "style", "must be 1 or 2 for more than one member"
+    values = {
+        **dict.fromkeys(Field, ""),
+        Field.CHANNEL: channel.name,
+        Field.STATE: channel.state,
+        Field.DATE: "2026-11-22",
+        Field.TIME: "14:05",
+    }
+    for field, template, limit, measure, unit in (
+        ("remark", channel.remark, REMARK_LIMIT, utf16_units, "UTF-16 units"),
+        ("description", channel.description, DESCRIPTION_LIMIT, utf16_units, "UTF-16 units"),
+        ("welcome", channel.welcome, WELCOME_LIMIT, utf8_bytes, "bytes"),
+    ):
+        if template and (size := fixed_size(template, values, measure)) > limit:
+            yield field, f"the part that is never shortened has {size} {unit}; WeCom allows {limit} in all"

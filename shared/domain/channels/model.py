@@ -1,0 +1,115 @@
+"""
+Channels: where customers come from, and how each is marked.
+
+Read from ``channels.toml`` by ``shared.domain.channels.file``, which has checked everything that is said here.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Final, NewType, Self
+
+from shared.domain.ids import StaffUserId
+from shared.domain.templates import Template
+
+ChannelKey = NewType("ChannelKey", str)
+"""What ``channels.toml`` calls a channel."""
+
+STATE_PREFIX: Final = "qd_"
+"""Begins the state of every contact way that Qudao makes, unless the file says otherwise."""
+
+
+class Overwrite(StrEnum):
+    """When a remark or description that is there already is replaced."""
+
+    UNSET = "unset"
+    """Only where no person wrote one."""
+    ALWAYS = "always"
+    """Whatever is there."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TagName:
+    """A corp tag by name; written ``group/tag`` in the file."""
+
+    group: str
+    tag: str
+
+    def __str__(self) -> str:
+        return f"{self.group}/{self.tag}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attachment:
+    """Something sent along with a welcome (doc 92137): ``msgtype``, and the fields of the object it names."""
+
+    msgtype: str
+    fields: tuple[tuple[str, str], ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the form that ``send_welcome_msg`` takes."""
+        return {"msgtype": self.msgtype, self.msgtype: dict(self.fields)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Channel:
+    """
+    One channel. The first part says what becomes of a customer, the second what the contact way looks like.
+
+    Attributes:
+        remark: None when the channel leaves the remark alone; likewise ``description`` and ``welcome``.
+        memo: The contact way's own remark, which only the company sees.
+        scene: 1 for a mini-program button, 2 for a QR code.
+        style: Of the button; None for a QR code.
+    """
+
+    key: ChannelKey
+    name: str
+    state: str
+    group: str = ""
+    remark: Template | None = None
+    description: Template | None = None
+    tags: tuple[TagName, ...] = ()
+    welcome: Template | None = None
+    attachments: tuple[Attachment, ...] = ()
+    overwrite: Overwrite = Overwrite.UNSET
+
+    staff: tuple[StaffUserId, ...] = ()
+    party: tuple[int, ...] = ()
+    memo: str = ""
+    scene: int = 2
+    style: int | None = None
+    skip_verify: bool = True
+    is_exclusive: bool = False
+
+    @property
+    def welcomes(self) -> bool:
+        """Tell whether customers of this channel are sent anything."""
+        return self.welcome is not None or bool(self.attachments)
+
+
+@dataclass(frozen=True, slots=True)
+class Channels:
+    """All channels of a file, in its order. No two share a key or a state."""
+
+    all: tuple[Channel, ...] = ()
+    by_key: Mapping[ChannelKey, Channel] = field(init=False, repr=False, compare=False)
+    _by_state: Mapping[str, Channel] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "by_key", {channel.key: channel for channel in self.all})
+        object.__setattr__(self, "_by_state", {channel.state: channel for channel in self.all})
+
+    @classmethod
+    def of(cls, *channels: Channel) -> Self:
+        """Return *channels* as one."""
+        return cls(channels)
+
+    def by_state(self, state: str) -> Channel | None:
+        """Return the channel whose contact way carries *state*, or None."""
+        return self._by_state.get(state)
+
+
+def looks_like_ours(state: str) -> bool:
+    """Tell whether Qudao may have made *state*: then one without a channel is a deleted channel or a slip."""
+    return state.casefold().startswith(STATE_PREFIX)

@@ -1,0 +1,109 @@
+"""Contact ways: how a channel wants its own to look, how one looks, and what of the difference WeCom can change."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from shared.domain.channels.model import Channel
+from shared.domain.ids import ContactWayId, StaffUserId
+
+SINGLE: Final = 1
+MULTIPLE: Final = 2
+BUTTON: Final = 1
+_SINGLE_STYLE: Final = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WayFields:
+    """
+    What a contact way is made with, beside its state; WeCom's names, but for ``memo`` (remark), ``staff`` (user).
+
+    Attributes:
+        type: 1 for one member, 2 for several. It cannot be changed, so that of one that may grow is 2.
+        style: Of a button; None for a QR code.
+        is_exclusive: None when nobody knows: WeCom does not show it.
+    """
+
+    memo: str = ""
+    staff: tuple[StaffUserId, ...] = ()
+    party: tuple[int, ...] = ()
+    type: int = MULTIPLE
+    scene: int = 2
+    style: int | None = None
+    skip_verify: bool = True
+    is_exclusive: bool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Way:
+    """A contact way as WeCom shows it."""
+
+    config_id: ContactWayId
+    state: str
+    fields: WayFields
+    qr_code: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """One field of a contact way that differs; values as they are shown to people."""
+
+    field: str
+    before: object
+    after: object
+
+
+def wanted_fields(channel: Channel) -> WayFields:
+    """Return how the contact way of *channel* should look."""
+    button = channel.scene == BUTTON
+    return WayFields(
+        memo=channel.memo,
+        staff=channel.staff,
+        party=channel.party,
+        type=SINGLE if channel.style == _SINGLE_STYLE else MULTIPLE,
+        scene=channel.scene,
+        style=(channel.style or 1) if button else None,
+        skip_verify=channel.skip_verify,
+        is_exclusive=channel.is_exclusive,
+    )
+
+
+def fixed_differences(actual: WayFields, wanted: WayFields) -> list[str]:
+    """Return the fields that differ and cannot be changed in a way that exists; a new way is needed for them."""
+    fixed = []
+    if actual.scene != wanted.scene:
+        fixed.append("scene")
+    if not _type_serves(actual.type, wanted):
+        fixed.append("type")
+    if actual.is_exclusive is not None and actual.is_exclusive != wanted.is_exclusive:
+        fixed.append("is_exclusive")
+    return fixed
+
+
+def _type_serves(type_: int, wanted: WayFields) -> bool:
+    """A way for one member serves one member, one for several serves all but the style of a single member."""
+    if type_ == SINGLE:
+        return len(wanted.staff) == 1 and not wanted.party
+    return wanted.type == MULTIPLE
+
+
+def changes(actual: WayFields, wanted: WayFields) -> tuple[Change, ...]:
+    """Return the fields that differ and can be changed. The order of members and the case of userids do not count."""
+    return tuple(_changes(actual, wanted))
+
+
+def _changes(actual: WayFields, wanted: WayFields) -> Iterator[Change]:
+    if actual.memo != wanted.memo:
+        yield Change(field="memo", before=actual.memo, after=wanted.memo)
+    if _userids(actual) != _userids(wanted):
+        yield Change(field="staff", before=list(actual.staff), after=list(wanted.staff))
+    if set(actual.party) != set(wanted.party):
+        yield Change(field="party", before=list(actual.party), after=list(wanted.party))
+    if actual.style != wanted.style:
+        yield Change(field="style", before=actual.style, after=wanted.style)
+    if actual.skip_verify != wanted.skip_verify:
+        yield Change(field="skip_verify", before=actual.skip_verify, after=wanted.skip_verify)
+
+
+def _userids(fields: WayFields) -> set[str]:
+    return {userid.casefold() for userid in fields.staff}

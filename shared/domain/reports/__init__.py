@@ -1,0 +1,1 @@
+"""Figures about customers: counting relations, the report, and its charts."""

@@ -1,0 +1,137 @@
+"""
+Subscriptions on RabbitMQ that come back by themselves.
+
+The broker's callback only hands the delivery over. After any trouble a subscription starts on a fresh channel with a
+fresh tag: what a channel still knows after a cancel is not to be trusted.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from typing import Final, cast
+from uuid import uuid4
+
+from aio_pika.abc import AbstractChannel
+from aio_pika.exceptions import ChannelNotFoundEntity
+from aiormq import Channel as RawChannel
+from aiormq.abc import DeliveredMessage
+
+from shared.amqp.connection import (
+    CALL_SECONDS,
+    STEADY_SECONDS,
+    AmqpConnection,
+    close_channel,
+    pause,
+    translated,
+)
+from shared.domain.errors import ConfigurationError, QueueUnavailable
+from shared.queue.rabbitmq.outbox import Outbox
+
+WATCH_SECONDS: Final = 5.0
+"""How often a subscription is compared with its queue; one that went silent is noticed at the second look."""
+
+
+class Subscription:
+    """Deliveries of one queue, at most ``limit`` unsettled, through whatever happens to the broker."""
+
+    def __init__(
+        self,
+        connection: AmqpConnection,
+        outbox: Outbox,
+        queue: str,
+        limit: int,
+        *,
+        deliver: Callable[[DeliveredMessage], Coroutine[None, None, None]],
+        fail: Callable[[QueueUnavailable], None],
+    ) -> None:
+        self._connection = connection
+        self._outbox = outbox
+        self._queue = queue
+        self._limit = limit
+        self._deliver = deliver
+        self._fail = fail
+        self._raw: RawChannel | None = None
+        self._tag = ""
+        self._stopped = False
+        self._unsettled = 0
+        self._received = 0
+
+    async def run(self) -> None:
+        """Subscribe and, whenever that ends, subscribe again, for ever."""
+        loop = asyncio.get_running_loop()
+        failures = 0
+        while True:
+            started = loop.time()
+            try:
+                await self._serve()
+            except (QueueUnavailable, ConfigurationError) as error:
+                self._fail(QueueUnavailable(str(error)))
+            failures = 0 if loop.time() - started > STEADY_SECONDS else failures + 1
+            await self._connection.usable()
+            await asyncio.sleep(pause(failures))
+
+    async def stop(self) -> None:
+        """Ask the broker for no more; what it sent before is delivered when this returns."""
+        self._stopped = True
+        if self._raw is not None:
+            with suppress(QueueUnavailable), translated("cancel a subscription"):
+                async with asyncio.timeout(CALL_SECONDS):
+                    await self._raw.basic_cancel(self._tag)
+
+    def settled(self, raw: DeliveredMessage) -> None:
+        """Note that *raw*, delivered by this, was settled."""
+        if raw.channel is self._raw:
+            self._unsettled -= 1
+
+    async def _serve(self) -> None:
+        """Subscribe and return when that has ended: declare the queue if it is missing, else say what went wrong."""
+        channel = await self._connection.channel()
+        try:
+            await self._consume(channel)
+        except QueueUnavailable as error:
+            if not isinstance(error.__cause__, ChannelNotFoundEntity):
+                raise
+            await self._outbox.restore()
+        finally:
+            self._raw = None
+            await close_channel(channel)
+
+    async def _consume(self, channel: AbstractChannel) -> None:
+        ended = asyncio.Event()
+        channel.close_callbacks.add(lambda *_: ended.set())
+        with translated(f"consume {self._queue}"):
+            raw = cast("RawChannel", await channel.get_underlay_channel())
+            raw.on_consumer_cancel_callbacks.add(lambda _: ended.set())
+            async with asyncio.timeout(CALL_SECONDS):
+                await channel.set_qos(prefetch_count=self._limit)
+                self._tag = uuid4().hex
+                self._raw, self._unsettled = raw, 0
+                await raw.basic_consume(self._queue, self._receive, consumer_tag=self._tag)
+        if self._stopped:
+            await self.stop()
+        await self._watch(raw, ended)
+
+    async def _receive(self, raw: DeliveredMessage) -> None:
+        self._unsettled += 1
+        self._received += 1
+        await self._deliver(raw)
+
+    async def _watch(self, raw: RawChannel, ended: asyncio.Event) -> None:
+        """
+        Raise when the subscription is no more.
+
+        The broker does not always say so: when a queue was deleted and declared again at once, its consumers get
+        nothing any more and no word about it. So look: messages wait, there is room for them, and none comes.
+        """
+        idle_since = -1
+        while not ended.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(WATCH_SECONDS):
+                    await ended.wait()
+            with translated(f"consume {self._queue}"):
+                state = await raw.queue_declare(self._queue, passive=True, timeout=CALL_SECONDS)
+            due = bool(state.message_count) and self._unsettled < self._limit and not self._stopped
+            if due and idle_since == self._received:
+                raise QueueUnavailable(f"the subscription to {self._queue} went silent")
+            idle_since = self._received if due else -1
+        raise QueueUnavailable(f"the subscription to {self._queue} ended")

@@ -1,0 +1,1 @@
+"""The quota in the embedded queue's file."""

@@ -1,0 +1,249 @@
+"""
+The API over HTTP: from a request to an answer, in WeCom's order of checks.
+
+Token from the query, then address, app, body, parameters, objects, and the limits last (or first). Every error is HTTP
+200 with JSON. What an API does is not decided here.
+"""
+
+import asyncio
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from simulator.calls import ApiError, Call, Result
+from simulator.config import MalformedJson, RateCheck
+from simulator.connections import hang, reset, slow
+from simulator.corp import App
+from simulator.endpoints import Endpoint, endpoints
+from simulator.errmsgs import ERRMSGS, errmsg
+from simulator.faults import Fault, FaultRule
+from simulator.journal import NO_ERRCODE, Kind
+from simulator.scenario import Scenario
+from simulator.tokens import Tokens
+
+_PREFIX = "/cgi-bin/"
+_JSON = "application/json; charset=UTF-8"
+_WARNING = "ok. Warning: wrong json format. "
+_ERROR_PAGE = b"<html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad Gateway</h1></body></html>"
+_NOT_EXECUTED = frozenset({Fault.ERRCODE, Fault.STATUS, Fault.TIMEOUT_BEFORE, Fault.RESET, Fault.HTML})
+
+
+class Admission:
+    """The limits of one call: asked once, before any effect."""
+
+    __slots__ = ("_address", "_done", "_endpoint", "_level", "_scenario", "conflict", "debug")
+
+    def __init__(self, scenario: Scenario, endpoint: str, address: str, level: int) -> None:
+        self._scenario = scenario
+        self._endpoint = endpoint
+        self._address = address
+        self._level = level
+        self._done = False
+        self.conflict = 0
+        self.debug = False
+
+    def __call__(self) -> None:
+        """Count the call, or raise ApiError 45009, 45033, 45035 or 41096."""
+        if self._done:
+            return
+        self._done = True
+        scenario = self._scenario
+        now, config = scenario.clock.time(), scenario.config
+        if self.debug and not scenario.limits.admits_debug(self._endpoint, now, config):
+            raise ApiError(45009)
+        if not scenario.limits.admits(self._endpoint, self._address, now, config):
+            raise ApiError(45009)
+        if self._level > config.in_flight and self._endpoint.startswith("externalcontact/"):
+            raise ApiError(45033)
+        if self.conflict:
+            raise ApiError(self.conflict)
+
+
+@dataclass(slots=True, kw_only=True)
+class Arrival:
+    """A request as it came in; ``body`` is None when it is no JSON, ``endpoint`` None for gettoken."""
+
+    request: web.Request
+    name: str
+    address: str
+    body: object
+    endpoint: Endpoint | None
+    rule: FaultRule | None
+    started: float
+
+
+class Api:
+    """Serves ``/cgi-bin/``."""
+
+    def __init__(self, scenario: Scenario, tokens: Tokens) -> None:
+        self._scenario = scenario
+        self._tokens = tokens
+        self._endpoints = endpoints()
+
+    def add_routes(self, app: web.Application) -> None:
+        """Serve every API under *app*, whatever the method."""
+        for name in ("gettoken", *self._endpoints):
+            app.router.add_route("*", f"{_PREFIX}{name}", self._answer)
+
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
+        """Serve one call: wait its time, execute, journal, and answer or fail to."""
+        scenario = self._scenario
+        if scenario.config.https_redirect:
+            return web.Response(status=301, headers={"Location": f"https://{request.host}{request.path_qs}"})
+        name = sys.intern(request.path[len(_PREFIX) :])  # the journal keeps it, a million times
+        arrival = Arrival(
+            request=request,
+            name=name,
+            address=self._address(request),
+            body=_parse(await request.read()) if request.body_exists else {},
+            endpoint=self._endpoints.get(name),
+            rule=scenario.faults.strike(name),
+            started=scenario.clock.time(),
+        )
+        result, failure = await self._attend(arrival)
+        hint = scenario.ids.hint(arrival.started)
+        self._record(arrival, failure, hint)
+        return await self._deliver(arrival, self._payload(arrival, result, failure, hint))
+
+    def _address(self, request: web.Request) -> str:
+        if self._scenario.config.trust_forwarded_for and "X-Forwarded-For" in request.headers:
+            return request.headers["X-Forwarded-For"]
+        return request.remote or ""
+
+    async def _attend(self, arrival: Arrival) -> tuple[Result, ApiError | None]:
+        """Execute the call after its latency, in flight all the while."""
+        scenario, config, rule = self._scenario, self._scenario.config, arrival.rule
+        level = scenario.limits.enter(arrival.name)
+        admission = Admission(scenario, arrival.name, arrival.address, level)
+        subject = self._occupy(arrival, admission)
+        try:
+            seconds = config.latency.get(arrival.name, config.default_latency) * config.latency_scale
+            if seconds > 0:
+                await asyncio.sleep(seconds)
+            if rule is not None and rule.fault in _NOT_EXECUTED:
+                return {}, ApiError(rule.code if rule.fault is Fault.ERRCODE else NO_ERRCODE)
+            return self._execute(arrival, admission), None
+        except ApiError as failure:
+            return {}, failure
+        finally:
+            scenario.limits.leave(arrival.name)
+            if subject is not None:
+                scenario.limits.free(subject)
+
+    def _occupy(self, arrival: Arrival, admission: Admission) -> tuple[str, ...] | None:
+        """Take what the call is about; when another call has it, this one is told so later."""
+        endpoint, body = arrival.endpoint, arrival.body
+        if endpoint is None or endpoint.subject is None or not isinstance(body, dict):
+            return None
+        subject = endpoint.subject(body)
+        if self._scenario.limits.occupy(subject):
+            return subject
+        welcome = subject[0] == "welcome"
+        admission.conflict = 41096 if welcome else self._scenario.config.conflict_errcode
+        return None
+
+    def _execute(self, arrival: Arrival, admission: Admission) -> Result:
+        """Do the checks in WeCom's order, then what the API does."""
+        query, config, endpoint = arrival.request.query, self._scenario.config, arrival.endpoint
+        if endpoint is None:
+            return self._tokens.get(query, arrival.address)
+        app = self._tokens.check(query.get("access_token"))
+        admission.debug = query.get("debug") == "1"
+        if config.rate_check is RateCheck.FIRST:
+            admission()
+        self._check_app(app, arrival.address, endpoint)
+        fields = _fields(arrival, endpoint, refuse=config.malformed_json is MalformedJson.REFUSE)
+        call = Call(scenario=self._scenario, app=app, query=query, body=fields, admit=admission)
+        result = endpoint.serve(call)
+        admission()
+        return result
+
+    def _check_app(self, app: App, address: str, endpoint: Endpoint) -> None:
+        if not app.trusts(address, self._scenario.clock.time()):
+            raise ApiError(60020)
+        if not app.enabled:
+            raise ApiError(50003)
+        if app.refusal:
+            raise ApiError(app.refusal)
+        if endpoint.customer_contact and not app.allowed:
+            raise ApiError(48002)
+
+    def _record(self, arrival: Arrival, failure: ApiError | None, hint: str) -> None:
+        body = arrival.body
+        fields = body if isinstance(body, dict) and body else arrival.request.query
+        self._scenario.journal.append(
+            Kind.CALL,
+            arrival.started,
+            self._scenario.clock.time(),
+            arrival.name,
+            code=failure.errcode if failure else 0,
+            hint=hint,
+            userid=str(fields.get("userid", "")),
+            external_userid=str(fields.get("external_userid", "")),
+            note=arrival.rule.fault.value if arrival.rule else "",
+        )
+
+    def _payload(self, arrival: Arrival, result: Result, failure: ApiError | None, hint: str) -> dict[str, Any]:
+        if failure is None:
+            text = "ok" if arrival.body is not None else _WARNING
+            payload = {"errcode": 0, "errmsg": text, **result}
+        else:
+            text = errmsg(failure.errcode, hint, arrival.address, failure.detail)
+            if failure.bare:
+                text = ERRMSGS[failure.errcode]
+            empty = arrival.endpoint.empty if arrival.endpoint else {}
+            payload = {"errcode": failure.errcode, "errmsg": text, **empty}
+        if self._scenario.config.unknown_fields:
+            payload["a_field_nobody_knows"] = {"since": "tomorrow", "list": [1]}
+        return payload
+
+    async def _deliver(self, arrival: Arrival, payload: dict[str, Any]) -> web.StreamResponse:
+        request, rule = arrival.request, arrival.rule
+        body = orjson.dumps(payload)
+        headers = {
+            "Content-Type": _JSON,
+            "error-code": str(payload["errcode"]),
+            "error-msg": payload["errmsg"].strip(),
+        }
+        if rule is None:
+            return web.Response(body=body, headers=headers)
+        match rule.fault:
+            case Fault.STATUS:
+                return web.Response(status=rule.code)
+            case Fault.HTML:
+                return web.Response(body=_ERROR_PAGE, content_type="text/html")
+            case Fault.TIMEOUT_BEFORE | Fault.TIMEOUT_AFTER:
+                return await hang(request, rule.seconds, self._scenario.stopping)
+            case Fault.SLOW_BODY:
+                return await slow(request, body, headers, rule.seconds)
+            case Fault.RESET | Fault.RESET_AFTER:
+                return reset(request)
+            case Fault.ERRCODE:
+                return web.Response(body=body, headers=headers)
+
+
+def _parse(raw: bytes) -> object:
+    """Return the JSON in *raw*, ``{}`` when there is nothing, None when it is no JSON."""
+    if not raw:
+        return {}
+    try:
+        return orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        return None
+
+
+def _fields(arrival: Arrival, endpoint: Endpoint, *, refuse: bool) -> dict[str, Any]:
+    """Return the fields of the body; those of one that is no JSON are ignored, or all of it refused."""
+    if not endpoint.posts:
+        return {}
+    body = arrival.body
+    if arrival.request.method != "POST" or (body is None and refuse):
+        raise ApiError(40058)
+    if body is None:
+        return {}
+    if not isinstance(body, dict):
+        raise ApiError(40058)
+    return body

@@ -1,0 +1,418 @@
+"""`qudao channels` against the simulator: what an operator sees, and what WeCom has afterwards."""
+
+import io
+import os
+import signal
+
+import orjson
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from cli.api import _call, _request
+from cli.channels.apply import apply_plan, show_plan
+from cli.channels.commands import _import, _list, app
+from cli.main import app as program
+from shared.domain.channels.file import load_channels
+from shared.domain.ids import CorpId
+from simulator.faults import Fault
+from simulator.play import CORP_ID
+from tests.rigs.channels import CHANNELS, desk
+from workers.jobs.lock_file import LockFile
+
+ADD = "externalcontact/add_contact_way"
+ALL = [("qd_button", "Mini"), ("qd_expo26", "展会26"), ("qd_shop", "Counter")]
+
+
+@pytest.fixture
+async def here(tmp_path, monkeypatch, capsys):
+    async with desk(tmp_path, monkeypatch, capsys) as sitting:
+        yield sitting
+
+
+async def test_channels_are_planned_applied_and_then_as_they_should_be(here):
+    """A plan changes nothing; an apply makes exactly what was shown; the next plan has nothing to do."""
+    planned = await here.say(show_plan, as_json=True)
+    assert (planned.code, here.writes()) == (0, 0)
+    assert [(a["action"], a["channel"]) for a in planned.document["actions"]] == [
+        ("create", "expo26"),
+        ("create", "shop"),
+        ("create", "button"),
+    ]
+    applied = await here.say(apply_plan, yes=True)
+    assert (applied.code, here.ways()) == (0, ALL)
+    assert "3 created" in applied.out
+    fields = {w.fields["state"]: w.fields for w in here.simulator.corp.ways.values()}
+    assert (fields["qd_expo26"]["user"], fields["qd_expo26"]["type"]) == (["lin.qiao", "zhou.yi"], 2)
+    assert (fields["qd_button"]["scene"], fields["qd_button"]["style"]) == (1, 2)
+    again = await here.say(show_plan)
+    assert again.out == "3 unchanged\n"
+    assert (await here.say(apply_plan)).code == 0, "nobody needs to be asked about nothing"
+
+
+async def test_the_lock_names_every_way(here):
+    """The lock has corp, state, config_id, QR code and fields of each channel, and nothing open."""
+    await here.say(apply_plan, yes=True)
+    lock = here.lock()
+    assert (lock["corp_id"], lock["intents"], lock["retired"]) == (here.simulator.corp.corp_id, {}, [])
+    ids = {way.fields["state"]: way.config_id for way in here.simulator.corp.ways.values()}
+    assert {way["state"]: way["config_id"] for way in lock["channels"].values()} == ids
+    assert lock["channels"]["expo26"]["qr_code"].startswith("http://127.0.0.1:")
+    assert lock["channels"]["expo26"]["fields"]["staff"] == ["lin.qiao", "zhou.yi"]
+
+
+async def test_nothing_is_applied_when_nobody_can_be_asked(here):
+    """Without a terminal and without --yes a plan with steps is shown and not applied."""
+    for as_json in (False, True):
+        said = await here.say(apply_plan, as_json=as_json)
+        assert (said.code, here.writes()) == (2, 0)
+        assert "--yes" in said.err
+
+
+async def test_members_who_cannot_have_customers_are_named_before_the_first_write(here):
+    """Unknown, gone, out of sight, without the function: each is named with its line, reason and remedy."""
+    simulator = here.simulator
+    simulator.put_member("gone", departed=True)
+    simulator.put_member("hidden")
+    simulator.put_member("plain", contact_function=False)
+    everybody = {m.userid for m in simulator.corp.members()} - {"hidden"}
+    simulator.change_app(simulator.app, visible=frozenset(everybody))
+    here.write(
+        '[channels.a]\nname = "A"\nstaff = ["Lin.Qiao", "nobody", "gone", "hidden"]\n\n'
+        '[defaults]\nstaff = ["plain"]\n\n[channels.b]\nname = "B"\n'
+    )
+    for command in (show_plan, apply_plan):
+        said = await here.say(command, **({"yes": True} if command is apply_plan else {}))
+        lines = said.err.splitlines()
+        assert said.code == 2
+        assert [line.split(": ")[1:4] for line in lines] == [
+            ["channels.toml:3", "channels.a.staff", "nobody"],
+            ["channels.toml:3", "channels.a.staff", "gone"],
+            ["channels.toml:3", "channels.a.staff", "hidden"],
+            ["channels.toml:6", "defaults.staff", "plain"],
+        ]
+        first = ("left", "left", "应用可见范围", "使用范围")
+        # WeCom is not asked about the blocked member again within a minute.
+        remedies = first if command is show_plan else ("left", "left", "使用范围", "使用范围")
+        for line, remedy in zip(lines, remedies, strict=True):
+            assert remedy in line
+    assert here.writes() == 0
+
+
+@pytest.mark.parametrize(
+    ("field", "code", "remedy"), [("activated", 41054, "log in"), ("verified", 40098, "real name")]
+)
+async def test_a_member_whom_only_the_call_shows_to_be_unable_is_named(here, field, code, remedy):
+    """Of several members those that other channels proved able are not suspected; the other channels are applied."""
+    here.simulator.put_member("chen.wei", **{field: False})
+    here.write(CHANNELS + '[channels.bad]\nname = "Bad"\nstaff = ["lin.qiao", "chen.wei"]\n')
+    said = await here.say(apply_plan, yes=True, as_json=True)
+    assert (said.code, here.ways()) == (1, ALL)
+    (failed,) = said.document["applied"]["failed"]
+    assert (failed["channel"], failed["errcode"], failed["staff"]) == ("bad", code, ["chen.wei"])
+    assert "Member: chen.wei" in said.err
+    assert remedy in said.err
+    here.simulator.put_member("chen.wei", **{field: True})
+    assert (await here.say(apply_plan, yes=True)).code == 0
+    assert len(here.ways()) == 4
+
+
+async def test_everything_wrong_with_the_files_is_told_at_once(here):
+    """Problems of the channels file and of the lock come together, with lines, before WeCom is asked at all."""
+    await here.say(apply_plan, yes=True)
+    before = len(here.simulator.journal)
+    lock = (here.folder / "channels.lock.json").read_text()
+    (here.folder / "channels.lock.json").write_text(lock.replace(here.simulator.corp.corp_id, "ww0000000000000000"))
+    here.write(
+        '[channels.a]\nname = "A"\nstate = "x"\nstaff = ["a"]\n[channels.b]\nname = "B"\nstate = "X"\nstaf = ["b"]\n'
+    )
+    for command, options in ((show_plan, {}), (apply_plan, {"yes": True}), (_import, {}), (_list, {})):
+        said = await here.say(command, **options)
+        assert said.code == 2
+        assert len(said.err.splitlines()) == 3, said.err
+        for part in ("channels.toml:7: channels.b.state", "channels.toml:8: channels.b.staf", "ww0000000000000000"):
+            assert part in said.err
+    assert len(here.simulator.journal) == before
+
+
+async def test_a_wrong_secret_is_told_before_the_first_write(here, monkeypatch):
+    """The first call is a read, so that a wrong secret or a missing permission costs nothing."""
+    monkeypatch.setenv("QUDAO_CORP_SECRET", "expired")
+    said = await here.say(apply_plan, yes=True)
+    assert (said.code, here.writes()) == (2, 0)
+    assert "QUDAO_CORP_SECRET" in said.err
+    assert "expired" not in said.err
+
+
+async def test_a_forbidden_app_is_told_before_the_first_write(here):
+    """48002 names where the app has to be allowed."""
+    here.simulator.change_app(here.simulator.app, allowed=False)
+    said = await here.say(apply_plan, yes=True)
+    assert (said.code, here.writes()) == (2, 0)
+    assert "可调用接口的应用" in said.err
+
+
+async def test_an_unwritable_folder_is_told_before_the_first_call(here):
+    """A lock that cannot be written stops an apply before WeCom is asked; a plan needs no lock to write."""
+    (here.folder / ".channels.lock.json.new").mkdir()
+    said = await here.say(apply_plan, yes=True)
+    assert (said.code, len(here.simulator.journal)) == (2, 0)
+    assert "cannot be written" in said.err
+    assert (await here.say(show_plan)).code == 0
+
+
+async def test_a_changed_state_is_replaced_and_the_old_way_pruned_on_demand(here):
+    """The new way is there, the old one stays until --prune, and then only it goes."""
+    await here.say(apply_plan, yes=True)
+    here.write(CHANNELS.replace('memo = "Counter"', 'memo = "Counter"\nstate = "shop2"'))
+    said = await here.say(apply_plan, yes=True)
+    assert (said.code, len(here.ways())) == (0, 4)
+    assert "1 replaced" in said.out
+    said = await here.say(apply_plan, yes=True, prune=True)
+    assert "1 deleted" in said.out
+    assert here.ways() == [("qd_button", "Mini"), ("qd_expo26", "展会26"), ("shop2", "Counter")]
+    assert here.lock()["retired"] == []
+
+
+async def test_a_plan_that_deletes_much_needs_force(here):
+    """Above the threshold --prune exits with 3 and deletes nothing; --force does it. Ways of others stay."""
+    here.simulator.add_contact_way("theirs")
+    await here.say(apply_plan, yes=True)
+    here.write("")
+    said = await here.say(apply_plan, yes=True, prune=True)
+    assert (said.code, len(here.ways())) == (3, 4)
+    assert "3 of 3" in said.err
+    said = await here.say(apply_plan, yes=True, prune=True, force=True)
+    assert (said.code, here.ways()) == (0, [("theirs", "")])
+
+
+async def test_a_lost_lock_is_no_reason_to_make_everything_twice(here):
+    """Without the lock an apply exits with 3; an import finds everything again by its state."""
+    await here.say(apply_plan, yes=True)
+    before = here.lock()
+    (here.folder / "channels.lock.json").unlink()
+    said = await here.say(apply_plan, yes=True)
+    assert (said.code, len(here.ways())) == (3, 3)
+    assert "channels import" in said.err
+    imported = await here.say(_import, as_json=True)
+    assert (imported.code, imported.document["unknown"], imported.document["missing"]) == (0, [], [])
+    after = here.lock()
+    for lock in (before, after):
+        for way in lock["channels"].values():
+            del way["created_at"], way["fields"]["is_exclusive"]
+    assert after["channels"] == before["channels"]
+    assert (await here.say(show_plan)).out == "3 unchanged\n"
+
+
+async def test_an_import_shows_what_the_file_lacks_as_channels(here):
+    """--toml prints channels that load, with the states as they are, and leaves out what cannot be one."""
+    here.simulator.add_contact_way("wb:1:4285486", ["lin.qiao"])
+    here.simulator.add_contact_way("qd_old-shop", ["lin.qiao", "zhou.yi"], skip_verify=False)
+    here.simulator.add_contact_way("", ["lin.qiao"])
+    here.simulator.add_contact_way('店"1"\\', ["lin.qiao"])
+    await here.say(apply_plan, yes=True)
+    said = await here.say(_import, as_toml=True, dry_run=True)
+    channels = load_channels(CHANNELS + said.out)
+    assert {channel.state for channel in channels.all[3:]} == {"wb:1:4285486", "qd_old-shop", '店"1"\\'}
+    assert [c.key for c in channels.all if c.state == "qd_old-shop"] == ["old-shop"]
+    assert not next(c for c in channels.all if c.state == "qd_old-shop").skip_verify
+    assert said.out.count("# ") == 1
+    here.write(CHANNELS + said.out)
+    assert len((await here.say(_import, as_json=True)).document["channels"]) == 6
+    plan = await here.say(show_plan, as_json=True)
+    assert plan.document["summary"]["create"] == plan.document["summary"]["replace"] == 0
+
+
+async def test_an_import_tells_what_is_missing_foreign_and_spare(here):
+    """Channels without a way, ways without a channel, and ways beside the one that was taken are told apart."""
+    taken = here.simulator.add_contact_way("qd_shop", ["wang.fang"])
+    spare = here.simulator.add_contact_way("qd_shop", ["lin.qiao"])
+    foreign = here.simulator.add_contact_way("wb:1", ["lin.qiao"])
+    said = await here.say(_import)
+    assert "not made yet: expo26, button" in said.out
+    first, second = said.out.split("1 that no channel has")[1].split("1 more with the state")
+    flat = ["".join(part.split()) for part in (first, second)]
+    assert foreign[:12] in flat[0]
+    assert spare[:12] in flat[1]
+    assert [way["config_id"] for way in here.lock()["channels"].values()] == [taken]
+
+
+async def test_an_imported_button_comes_back_as_one(here):
+    """Scene, style and departments survive the way from WeCom into the file."""
+    here.simulator.put_member("chen.wei", departments=[7])
+    body = {"type": 2, "scene": 1, "style": 2, "state": "qd_Mini 程序", "user": ["lin.qiao"], "party": [7]}
+    await here.say(
+        _call, _request("add_contact_way", [f"{k}:={orjson.dumps(v).decode()}" for k, v in body.items()], None)
+    )
+    said = await here.say(_import, as_toml=True, dry_run=True)
+    (channel,) = load_channels(said.out).all
+    assert (channel.key, channel.state, channel.name) == ("Mini", "qd_Mini 程序", "qd_Mini 程序")
+    assert (channel.scene, channel.style, channel.staff, channel.party) == (1, 2, ("lin.qiao",), (7,))
+
+
+async def test_an_import_writes_nothing_when_told_so(here):
+    """--dry-run shows and leaves the disk alone."""
+    here.simulator.add_contact_way("qd_shop", ["wang.fang"])
+    said = await here.say(_import, dry_run=True)
+    assert "1 contact ways would be in" in said.out
+    assert not (here.folder / "channels.lock.json").exists()
+
+
+async def test_what_others_changed_is_seen_with_refresh(here):
+    """A plan trusts the lock, unless it is told to read our ways again."""
+    await here.say(apply_plan, yes=True)
+    way = next(w for w in here.simulator.corp.ways.values() if w.fields["state"] == "qd_shop")
+    way.fields["remark"] = "theirs"
+    assert (await here.say(show_plan)).out == "3 unchanged\n"
+    said = await here.say(show_plan, refresh=True, as_json=True)
+    (change,) = said.document["actions"][1]["changes"]
+    assert change == {"field": "memo", "before": "theirs", "after": "Counter"}
+    assert (await here.say(apply_plan, refresh=True, yes=True)).code == 0
+    assert ("qd_shop", "Counter") in here.ways()
+
+
+async def test_a_way_that_somebody_deleted_is_made_again(here):
+    """What is not listed any more is asked for once more, and then made."""
+    await here.say(apply_plan, yes=True)
+    doomed = next(w for w in here.simulator.corp.ways.values() if w.fields["state"] == "qd_shop")
+    del here.simulator.corp.ways[doomed.config_id]
+    said = await here.say(apply_plan, yes=True)
+    assert (said.code, here.ways()) == (0, ALL)
+
+
+async def test_a_plan_on_1000_ways_costs_one_page_and_a_call_for_each_unknown_one(here):
+    """Ways in the lock are not read, others once; and none at all when no channel lacks a way."""
+    await here.say(apply_plan, yes=True)
+    for number in range(997):
+        here.simulator.add_contact_way(f"theirs{number}", ["lin.qiao"])
+    before = here.calls("list"), here.calls("get")
+    await here.say(show_plan)
+    assert (here.calls("list") - before[0], here.calls("get") - before[1]) == (1, 0)
+    here.write(CHANNELS + '[channels.new]\nname = "New"\n')
+    said = await here.say(show_plan, as_json=True)
+    assert said.document["summary"]["create"] == 1
+    assert (here.calls("list") - before[0], here.calls("get") - before[1]) == (2, 997)
+
+
+async def test_a_stop_ends_after_the_steps_in_hand(here, monkeypatch):
+    """What was not begun is told, the exit code is 1, and the next apply does the rest."""
+    here.write('defaults.staff = ["lin.qiao"]\n' + "".join(f'[channels.c{n}]\nname = "{n}"\n' for n in range(30)))
+    here.simulator.configure(latency_scale=0.05)
+    add = here.simulator.corp.ways
+
+    class Stopping(dict):
+        def __setitem__(self, key, value):
+            super().__setitem__(key, value)
+            if len(self) == 5:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    here.simulator.corp.ways = Stopping(add)
+    said = await here.say(apply_plan, yes=True)
+    assert said.code == 1
+    assert 5 <= len(here.ways()) < 12
+    assert "were not begun" in said.err
+    assert len(here.lock()["channels"]) == len(here.ways())
+    assert (await here.say(apply_plan, yes=True)).code == 0
+    assert len(here.ways()) == 30
+
+
+async def test_lost_answers_make_no_duplicates(here):
+    """Adds, changes and deletions whose answers are lost are done once each, in one run."""
+    for fault in (Fault.TIMEOUT_AFTER, Fault.RESET_AFTER):
+        here.simulator.fail(fault, ADD, count=1, seconds=1.0)
+    assert (await here.say(apply_plan, yes=True)).code == 0
+    assert (here.ways(), here.calls("add")) == (ALL, 3)
+    here.write(
+        CHANNELS.replace("Counter", "Till").replace('[channels.button]\nname = "Mini"\nscene = 1\nstyle = 2\n', "")
+    )
+    for verb in ("update", "del"):
+        here.simulator.fail(Fault.RESET_AFTER, f"externalcontact/{verb}_contact_way", count=1)
+    said = await here.say(apply_plan, yes=True, prune=True)
+    assert (said.code, here.ways()) == (0, [("qd_expo26", "展会26"), ("qd_shop", "Till")])
+    assert (here.calls("update"), here.calls("del")) == (2, 2)
+    lock = here.lock()
+    assert (sorted(lock["channels"]), lock["retired"]) == (["expo26", "shop"], [])
+    assert all(way["sure"] for way in lock["channels"].values())
+
+
+async def test_the_list_needs_no_wecom(here):
+    """Every channel is listed with its way or without; a way without a channel follows."""
+    await here.say(apply_plan, yes=True)
+    calls = len(here.simulator.journal)
+    here.write(CHANNELS.replace("channels.shop", "channels.store"))
+    rows = (await here.say(_list, as_json=True)).document["channels"]
+    assert [(row["channel"], row["status"]) for row in rows] == [
+        ("expo26", "applied"),
+        ("store", "not applied"),
+        ("button", "applied"),
+        ("shop", "no channel"),
+    ]
+    assert rows[0]["staff"] == ["lin.qiao", "zhou.yi"]
+    assert rows[0]["config_id"] in here.simulator.corp.ways
+    assert len(here.simulator.journal) == calls
+    table = (await here.say(_list)).out
+    assert rows[0]["config_id"] in table
+    assert rows[0]["qr_code"] in table
+
+
+class Terminal(io.StringIO):
+    """A person who types."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(("typed", "code", "ways"), [("y\n", 0, 3), ("n\n", 1, 0), ("\n", 1, 0)])
+async def test_on_a_terminal_a_person_is_asked(here, monkeypatch, typed, code, ways):
+    """Only a yes applies the plan that was shown; Ctrl-C does afterwards what it did before."""
+    before = signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr("sys.stdin", Terminal(typed))
+    said = await here.say(apply_plan)
+    assert (said.code, len(here.ways())) == (code, ways)
+    assert "3 to create" in said.out
+    assert "Apply this?" in said.err
+    if code:
+        assert signal.getsignal(signal.SIGINT) == before
+
+
+async def test_a_second_apply_at_the_same_time_is_refused(here):
+    """Whoever comes second is told so before WeCom is asked."""
+    with LockFile(path=here.folder / "channels.lock.json", corp=CorpId(CORP_ID)).held():
+        said = await here.say(apply_plan, yes=True)
+    assert (said.code, len(here.simulator.journal)) == (2, 0)
+    assert "another `qudao channels`" in said.err
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        ("channels plan", "actions"),
+        ("channels apply --yes", "applied"),
+        ("channels apply --dry-run", "actions"),
+        ("channels list", "channels"),
+        ("channels import --dry-run", "unknown"),
+        ("channels qr --out qr --channel shop --dry-run", "files"),
+        ("api get_follow_user_list", "follow_user"),
+    ],
+)
+async def test_the_program_reaches_each_command(here, monkeypatch, words, name):
+    """What the command line starts prints one JSON document on stdout, and nothing else anywhere."""
+    await here.say(apply_plan, yes=True)
+    started = []
+
+    def start(main):
+        started.append(main)
+        raise typer.Exit
+
+    for module in ("channels.commands", "api"):
+        monkeypatch.setattr(f"cli.{module}.run_async", start)
+    assert CliRunner().invoke(program, [*words.split(), "--json"]).exit_code == 0
+    said = await here.say(started[0])
+    assert (said.code, said.err) == (0, "")
+    assert name in said.document
+
+
+@pytest.mark.parametrize("words", [["qr"], ["import", "--toml", "--json"], ["apply", "--foce"]])
+def test_wrong_usage_exits_with_2(words):
+    """A missing folder, two forms at once, an unknown option."""
+    assert CliRunner().invoke(app, words).exit_code == 2

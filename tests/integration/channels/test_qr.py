@@ -1,0 +1,144 @@
+"""`qudao channels qr`: the files that are handed out."""
+
+from io import BytesIO
+
+import aiohttp
+import pytest
+import segno
+from PIL import Image
+
+from cli.channels.apply import apply_plan
+from cli.channels.cards import LEAST_WIDTH, draw_card
+from cli.channels.commands import _qr
+from shared.wecom.pictures import PictureUnavailable
+from tests.rigs.channels import CHANNELS, desk
+
+
+@pytest.fixture
+async def here(tmp_path, monkeypatch, capsys, chinese_font):
+    async with desk(tmp_path, monkeypatch, capsys) as sitting:
+        await sitting.say(apply_plan, yes=True)
+        yield sitting
+
+
+def code(scale: int = 10, **options) -> bytes:
+    png = BytesIO()
+    segno.make("https://work.weixin.qq.com/ca/1").save(png, kind="png", scale=scale, **options)
+    return png.getvalue()
+
+
+def opened(content: bytes) -> Image.Image:
+    return Image.open(BytesIO(content)).convert("RGB")
+
+
+def inked(image: Image.Image) -> int:
+    """Return how many pixels are dark."""
+    return sum(image.convert("L").point(lambda value: 255 * (value < 128)).histogram()[255:])
+
+
+async def test_each_channel_gets_a_file_with_its_code_and_its_name(here):
+    """Files are named by the keys, hold WeCom's image untouched, and the name is under it; a button has no code."""
+    out = here.folder / "made" / "here"
+    said = await here.say(_qr, out, [], as_json=True)
+    assert said.code == 0
+    assert said.document["files"] == {key: str(out / f"{key}.png") for key in ("expo26", "shop")}
+    assert sorted(path.name for path in out.iterdir()) == ["expo26.png", "shop.png"]
+    async with aiohttp.ClientSession() as session, session.get(here.lock()["channels"]["shop"]["qr_code"]) as response:
+        original = opened(await response.read())
+    card = Image.open(out / "shop.png")
+    assert (card.format, card.width) == ("PNG", original.width)
+    assert card.crop((0, 0, *original.size)).tobytes() == original.tobytes()
+    below = card.crop((0, original.height, *card.size))
+    assert inked(below) > 200
+
+
+async def test_chosen_channels_alone_are_written(here):
+    """--channel chooses; one that does not exist, or has no code, is refused with the others."""
+    out = here.folder / "qr"
+    assert (await here.say(_qr, out, ["shop"])).out == f"1 files written to {out}\n"
+    assert [path.name for path in out.iterdir()] == ["shop.png"]
+    said = await here.say(_qr, out, ["shp", "button"])
+    assert said.code == 2
+    assert "did you mean 'shop'?" in said.err
+    assert "mini-program button" in said.err
+
+
+async def test_a_dry_run_writes_nothing(here):
+    """--dry-run names the files."""
+    out = here.folder / "qr"
+    said = await here.say(_qr, out, [], dry_run=True, as_json=True)
+    assert list(said.document["files"]) == ["expo26", "shop"]
+    assert not out.exists()
+
+
+async def test_a_channel_without_a_way_is_told_and_the_others_written(here):
+    """A channel that was not applied, or has a new state, has no code to hand out yet."""
+    here.write(CHANNELS.replace('"Counter"', '"Counter"\nstate = "new"') + '[channels.later]\nname = "Later"\n')
+    said = await here.say(_qr, here.folder, [], as_json=True)
+    assert (said.code, list(said.document["files"])) == (1, ["expo26"])
+    assert said.document["not_applied"] == ["shop", "later"]
+    assert "qudao channels apply" in said.err
+
+
+async def test_an_image_that_cannot_be_had_is_told_and_the_others_written(here):
+    """One failure does not cost the other files, and the exit code is 1."""
+    text = (here.folder / "channels.lock.json").read_text()
+    url = here.lock()["channels"]["shop"]["qr_code"]
+    (here.folder / "channels.lock.json").write_text(text.replace(url, url.replace("/wwpic/", "/gone/")))
+    said = await here.say(_qr, here.folder, [], as_json=True)
+    assert (said.code, list(said.document["files"])) == (1, ["expo26"])
+    assert said.document["failed"] == {"shop": "its QR code cannot be had: HTTP 404"}
+
+
+async def test_a_folder_that_cannot_be_written_is_told_before_anything_is_fetched(here):
+    """A file stands where the folder should be."""
+    (here.folder / "taken").write_text("")
+    said = await here.say(_qr, here.folder / "taken", [])
+    assert said.code == 2
+    assert "cannot be written" in said.err
+
+
+@pytest.mark.parametrize("picture", [b"", b"\x89PNG\r\n\x1a\n", code()[:200], b"\xff\xd8\xff\xe0 no jpeg"])
+def test_a_damaged_image_is_refused(picture):
+    """What cannot be drawn whole is not handed out."""
+    with pytest.raises(PictureUnavailable):
+        draw_card(picture, "A")
+
+
+def test_an_image_of_no_sensible_size_is_refused():
+    """A small file may claim to be a very large image."""
+    bomb = BytesIO()
+    Image.new("1", (9000, 9000)).save(bomb, "PNG")
+    with pytest.raises(PictureUnavailable, match="9000 x 9000"):
+        draw_card(bomb.getvalue(), "A")
+
+
+def test_a_small_code_is_enlarged_sharply():
+    """Every dot becomes a whole number of pixels: no grey between black and white."""
+    small = opened(code(scale=3))
+    card = opened(draw_card(code(scale=3), "A"))
+    factor = -(-LEAST_WIDTH // small.width)
+    area = card.crop((0, 0, small.width * factor, small.height * factor))
+    assert {colour for _, colour in area.getcolors()} == {(0, 0, 0), (255, 255, 255)}
+    assert area.resize(small.size, Image.Resampling.NEAREST).tobytes() == small.tobytes()
+
+
+def test_a_transparent_ground_is_white():
+    """A code without a ground of its own can be scanned on paper."""
+    card = opened(draw_card(code(light=None), "A"))
+    assert card.getpixel((0, 0)) == (255, 255, 255)
+
+
+@pytest.mark.usefixtures("chinese_font")
+@pytest.mark.parametrize("name", ["A", "展会26", "上海国际展会" * 5, "W" * 30, "Counter by the entrance hall B"])
+def test_every_name_fits(name):
+    """The longest names are broken into lines; nothing runs over the edges."""
+    picture = code(scale=13)
+    height = opened(picture).height
+    card = opened(draw_card(picture, name))
+    assert card.width == opened(picture).width
+    left = card.crop((0, height, 5, card.height))
+    right = card.crop((card.width - 5, height, *card.size))
+    bottom = card.crop((0, card.height - 3, *card.size))
+    assert inked(left) == inked(right) == inked(bottom) == 0
+    assert inked(card.crop((0, height, *card.size))) > 50

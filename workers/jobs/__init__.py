@@ -1,0 +1,1 @@
+"""What a person or the clock starts, rather than an event."""
