@@ -33,10 +33,10 @@ from shared.sqlite import Database
 from shared.wecom.client import WeCom, open_wecom
 from shared.wecom.crypto import Keyring
 from workers.consumer import Worker
+from workers.delivery_log import DeliveryLog
 from workers.dispatch import endpoints_of, handlers_with
 from workers.jobs.schedule import Schedule
 from workers.jobs.survey import Surveyor
-from workers.reporting import Reporter
 from workers.services import Services
 from workers.tags import Tags
 
@@ -198,7 +198,7 @@ async def open_worker(
             handlers=handlers_with(services),
             wait_open=lambda lane: deployment.quota.wait_open(endpoints_of(lane, channels)),
             clock=CLOCK,
-            reporter=Reporter(registry, CLOCK),
+            reporter=DeliveryLog(registry, CLOCK),
             grace=settings.stop_grace,
         )
 

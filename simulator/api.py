@@ -75,7 +75,7 @@ class Arrival:
     started: float
 
 
-class Api:
+class CgiBin:
     """Serves ``/cgi-bin/``."""
 
     def __init__(self, scenario: Scenario, tokens: Tokens) -> None:

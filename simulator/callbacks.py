@@ -16,9 +16,9 @@ from yarl import URL
 from shared.wecom.crypto import CallbackKeys
 from simulator.config import Envelope
 from simulator.corp import App
+from simulator.due import DueCallback
 from simulator.events import element
 from simulator.journal import Kind
-from simulator.outbox import Delivery
 from simulator.scenario import Scenario
 
 _VERIFY_LIMIT = 4096
@@ -37,7 +37,7 @@ def keys_of(app: App, corp_id: str) -> CallbackKeys:
     return CallbackKeys(token=app.token, aes_key=app.aes_key, receive_id=corp_id)
 
 
-def sealed(scenario: Scenario, delivery: Delivery) -> tuple[str, bytes]:
+def sealed(scenario: Scenario, delivery: DueCallback) -> tuple[str, bytes]:
     """Return the query string and the body of a callback."""
     app, corp_id = delivery.app, scenario.corp.corp_id
     keys = keys_of(app, corp_id)
@@ -84,7 +84,7 @@ class CallbackSender:
                 task = group.create_task(self._attempt(delivery))
                 task.add_done_callback(lambda _: slots.release())
 
-    async def _attempt(self, delivery: Delivery) -> None:
+    async def _attempt(self, delivery: DueCallback) -> None:
         """Post *delivery* once; put it back, or count it as lost."""
         scenario = self._scenario
         started = scenario.clock.time()
@@ -108,7 +108,7 @@ class CallbackSender:
         scenario.callback_outcomes[outcome] += 1
         scenario.outbox.done()
 
-    def _failed(self, delivery: Delivery, now: float) -> str:
+    def _failed(self, delivery: DueCallback, now: float) -> str:
         config = self._scenario.config
         if delivery.attempt > config.callback_retries:
             delivery.app.lost_events += 1
@@ -116,7 +116,7 @@ class CallbackSender:
         self._scenario.outbox.put(delivery, now + config.callback_retry_interval)
         return "failed"
 
-    async def _post(self, delivery: Delivery) -> int:
+    async def _post(self, delivery: DueCallback) -> int:
         """Return the HTTP status, 0 for a connection that failed or took too long."""
         envelope = delivery.envelope or sealed(self._scenario, delivery)
         if not self._scenario.config.callback_fresh:

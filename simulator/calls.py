@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from simulator.corp import KNOWN_TO_APIS, App, Corp, Member, Relation
+from simulator.corp import KNOWN_TO_APIS, App, Corp, Follow, Member
 from simulator.scenario import Scenario
 
 Result = dict[str, Any]
@@ -111,7 +111,7 @@ class Call:
             raise ApiError(60011)
         return member
 
-    def relation(self, userid: str, external_userid: str) -> Relation:
+    def relation(self, userid: str, external_userid: str) -> Follow:
         """Return a relation that may be written: 40096 for an unknown customer, 84061 for no contact, or not yet."""
         member = self.member(userid)
         if external_userid not in self.corp.customers:

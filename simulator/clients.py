@@ -4,7 +4,7 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import Any
 
-from simulator.corp import KNOWN_TO_APIS, Relation, RelationStatus, RemarkWrite, Writer
+from simulator.corp import KNOWN_TO_APIS, Follow, RelationStatus, RemarkWrite, Writer
 from simulator.journal import Kind
 from simulator.scans import Scanner
 from simulator.scenario import Scenario
@@ -46,7 +46,7 @@ class Clients:
             Action.REFUSE_TRANSFER: self._refuse_transfer,
         }
 
-    def act(self, action: Action, userid: str, external_userid: str, **arguments: Any) -> Relation:  # noqa: ANN401 - each action's own
+    def act(self, action: Action, userid: str, external_userid: str, **arguments: Any) -> Follow:  # noqa: ANN401 - each action's own
         """
         Let somebody do *action* to the relation and return it.
 
@@ -62,43 +62,43 @@ class Clients:
         self._scenario.journal.append(Kind.CLIENT, now, now, action.value, userid=member, external_userid=customer)
         return relation
 
-    def _accept(self, relation: Relation) -> None:
+    def _accept(self, relation: Follow) -> None:
         if relation.status not in (RelationStatus.PENDING, RelationStatus.HALF):
             raise NotPossible("nothing to accept")
         self._scanner.become_full(relation)
 
-    def _write_remark(self, relation: Relation, remark: str) -> None:
+    def _write_remark(self, relation: Follow, remark: str) -> None:
         self._need_contacts(relation)
         relation.remark = remark
         write = RemarkWrite(at=self._scenario.clock.time(), by=Writer.STAFF, remark=remark)
         relation.remarks.append(write)
         self._edited(relation)
 
-    def _write_description(self, relation: Relation, description: str) -> None:
+    def _write_description(self, relation: Follow, description: str) -> None:
         self._need_contacts(relation)
         relation.description = description
         self._edited(relation)
 
-    def _tag(self, relation: Relation, tag_id: str) -> None:
+    def _tag(self, relation: Follow, tag_id: str) -> None:
         self._need_contacts(relation)
         relation.tags.add(tag_id)
         self._edited(relation)
 
-    def _chat(self, relation: Relation) -> None:
+    def _chat(self, relation: Follow) -> None:
         relation.chatting = True
 
-    def _staff_deletes(self, relation: Relation) -> None:
+    def _staff_deletes(self, relation: Follow) -> None:
         self._need_contacts(relation)
         self._end(relation, RelationStatus.DELETED)
         self._scenario.contact_event("del_external_contact", relation)
 
-    def _customer_deletes(self, relation: Relation) -> None:
+    def _customer_deletes(self, relation: Follow) -> None:
         if relation.status is not RelationStatus.FULL:
             raise NotPossible("the two are not contacts")
         relation.status = RelationStatus.CUSTOMER_LEFT
         self._scenario.contact_event("del_follow_user", relation)
 
-    def _transfer(self, relation: Relation, to: str) -> None:
+    def _transfer(self, relation: Follow, to: str) -> None:
         """Hand the customer to *to*: remark and tags go along, the state does not (UNCONFIRMED)."""
         self._need_contacts(relation)
         member = self._scenario.corp.member(to)
@@ -106,7 +106,7 @@ class Clients:
             raise NotPossible("no such member")
         self._end(relation, RelationStatus.TRANSFERRED)
         self._scenario.contact_event("del_external_contact", relation, Source="DELETE_BY_TRANSFER")
-        taken = Relation(
+        taken = Follow(
             member=member,
             customer=relation.customer,
             status=RelationStatus.FULL,
@@ -121,7 +121,7 @@ class Clients:
         self._scenario.corp.link(taken)
         self._scanner.become_full(taken)
 
-    def _refuse_transfer(self, relation: Relation, to: str) -> None:
+    def _refuse_transfer(self, relation: Follow, to: str) -> None:
         """Let the customer tap "not now"; the event names the member who was to take over (doc 92130)."""
         self._need_contacts(relation)
         self._scenario.emit(
@@ -134,13 +134,13 @@ class Clients:
             }
         )
 
-    def _edited(self, relation: Relation) -> None:
+    def _edited(self, relation: Follow) -> None:
         self._scenario.contact_event("edit_external_contact", relation)
 
-    def _end(self, relation: Relation, status: RelationStatus) -> None:
+    def _end(self, relation: Follow, status: RelationStatus) -> None:
         relation.status = status
         relation.ended_at = self._scenario.clock.time()
 
-    def _need_contacts(self, relation: Relation) -> None:
+    def _need_contacts(self, relation: Follow) -> None:
         if relation.status not in KNOWN_TO_APIS:
             raise NotPossible("the two are not contacts")

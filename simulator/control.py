@@ -16,7 +16,7 @@ from simulator.journal import Kind
 from simulator.play import Simulator
 from simulator.verdict import broken_rules, truth
 
-Handler = Callable[[web.Request, dict[str, Any]], Awaitable[Any]]
+_Handler = Callable[[web.Request, dict[str, Any]], Awaitable[Any]]
 _FILTERS = ("kind", "endpoint", "userid", "external_userid", "hint", "note")
 
 
@@ -29,7 +29,7 @@ class Control:
 
     def add_routes(self, app: web.Application) -> None:
         """Serve the control API under *app*."""
-        routes: dict[tuple[str, str], Handler] = {
+        routes: dict[tuple[str, str], _Handler] = {
             ("POST", "scan"): self._scan,
             ("POST", "populate"): self._populate,
             ("POST", "relations"): self._act,
@@ -163,7 +163,7 @@ def _object(raw: bytes) -> dict[str, Any]:
     return body
 
 
-def _json(handler: Handler) -> Callable[[web.Request], Awaitable[web.Response]]:
+def _json(handler: _Handler) -> Callable[[web.Request], Awaitable[web.Response]]:
     """Return *handler* with JSON in and out; a wrong request gets 400 and what was wrong with it."""
 
     async def answer(request: web.Request) -> web.Response:

@@ -91,7 +91,7 @@ class Member:
     departed: bool = False
     licensed: bool = True
     console_welcome: bool = False
-    relations: dict[str, "Relation"] = field(default_factory=dict, repr=False)
+    relations: dict[str, "Follow"] = field(default_factory=dict, repr=False)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -104,7 +104,7 @@ class Customer:
     gender: int = 0
     unionid: str = ""
     corp_name: str = ""
-    relations: dict[str, "Relation"] = field(default_factory=dict, repr=False)
+    relations: dict[str, "Follow"] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +117,7 @@ class RemarkWrite:
 
 
 @dataclass(slots=True, kw_only=True)
-class Relation:
+class Follow:
     """
     One member's view of one customer, and what happened to it.
 
@@ -217,7 +217,7 @@ class TagGroup:
 class WelcomeCode:
     """A WelcomeCode: once, for 20 seconds. ``sent_by`` is the agentid of the app that used it."""
 
-    relation: Relation
+    relation: Follow
     expires_at: float
     sent_by: int | None = None
 
@@ -247,17 +247,17 @@ class Corp:
         """Return all members, those who left included."""
         return iter(self._members.values())
 
-    def relations(self) -> Iterator[Relation]:
+    def relations(self) -> Iterator[Follow]:
         """Return all relations, whatever became of them."""
         for member in self._members.values():
             yield from member.relations.values()
 
-    def relation(self, userid: str, external_userid: str) -> Relation | None:
+    def relation(self, userid: str, external_userid: str) -> Follow | None:
         """Return the relation, whatever became of it."""
         member = self.member(userid)
         return member.relations.get(external_userid) if member else None
 
-    def link(self, relation: Relation) -> None:
+    def link(self, relation: Follow) -> None:
         """Enter *relation* on both sides, replacing an earlier one of the same pair."""
         relation.member.relations[relation.customer.external_userid] = relation
         relation.customer.relations[relation.member.userid.casefold()] = relation

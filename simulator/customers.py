@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 from simulator.calls import ApiError, Call, Result, invalid
 from simulator.config import EmptyBatch, UnsetRemark
-from simulator.corp import KNOWN_TO_APIS, Customer, Member, Relation, RelationStatus
+from simulator.corp import KNOWN_TO_APIS, Customer, Follow, Member, RelationStatus
 from simulator.scenario import Scenario
 
 _BATCH_MEMBERS = 100
@@ -32,7 +32,7 @@ def list_customers(call: Call) -> Result:
     return {"external_userid": found}
 
 
-def _readable(call: Call, relation: Relation) -> bool:
+def _readable(call: Call, relation: Follow) -> bool:
     """Tell whether the APIs show *relation* now: not too early, and for a while after the member deleted it."""
     now = call.now
     if now < relation.readable_at:
@@ -90,7 +90,7 @@ def _contact(customer: Customer) -> Result:
     return contact
 
 
-def shown_remark(scenario: Scenario, relation: Relation) -> str:
+def shown_remark(scenario: Scenario, relation: Follow) -> str:
     """Return the remark as the APIs show it: one that nobody wrote comes back as the nickname."""
     if relation.remark is not None:
         return relation.remark
@@ -98,7 +98,7 @@ def shown_remark(scenario: Scenario, relation: Relation) -> str:
     return relation.customer.name if nickname else ""
 
 
-def _follow(call: Call, relation: Relation) -> Result:
+def _follow(call: Call, relation: Follow) -> Result:
     """Return the fields that get and batch/get_by_user share."""
     info: Result = {
         "userid": relation.member.userid,
@@ -116,7 +116,7 @@ def _follow(call: Call, relation: Relation) -> Result:
     return info
 
 
-def _follow_user(call: Call, relation: Relation) -> Result:
+def _follow_user(call: Call, relation: Follow) -> Result:
     tags = []
     for tag_id in sorted(relation.tags):
         if found := call.corp.tag(tag_id):
@@ -131,7 +131,7 @@ class _Page:
 
     expires_at: float
     userids: tuple[str, ...]
-    relations: list[Relation]
+    relations: list[Follow]
     start: int
 
 
@@ -192,7 +192,7 @@ def _batch_members(call: Call) -> tuple[str, ...]:
     return tuple(userids)
 
 
-def _shuffled_relations(call: Call, userids: tuple[str, ...]) -> list[Relation]:
+def _shuffled_relations(call: Call, userids: tuple[str, ...]) -> list[Follow]:
     """Return the members' relations in an order that says nothing, so that no client relies on one."""
     members = {call.member(userid).userid: call.member(userid) for userid in userids}
     if not any(member.licensed for member in members.values()):
@@ -202,5 +202,5 @@ def _shuffled_relations(call: Call, userids: tuple[str, ...]) -> list[Relation]:
     return relations
 
 
-def _follow_info(call: Call, relation: Relation) -> Result:
+def _follow_info(call: Call, relation: Follow) -> Result:
     return {**_follow(call, relation), "tag_id": sorted(tag for tag in relation.tags if call.corp.tag(tag))}

@@ -35,7 +35,7 @@ class SlidingWindow:
         self.fullest = max(self.fullest, len(self.times))
 
 
-class Limits:
+class FrequencyLimits:
     """Counters per corp and API, per address and API, and of everything in flight. One corp, so its id is left out."""
 
     def __init__(self) -> None:

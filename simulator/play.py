@@ -9,7 +9,7 @@ from yarl import URL
 from shared.wecom.crypto import CallbackKeys
 from simulator.clients import Action, Clients
 from simulator.config import SimulatorConfig
-from simulator.corp import App, ContactWay, Corp, Customer, Member, Relation, RelationStatus
+from simulator.corp import App, ContactWay, Corp, Customer, Follow, Member, RelationStatus
 from simulator.customers import shown_remark
 from simulator.faults import Fault, FaultRule
 from simulator.names import nickname
@@ -166,7 +166,7 @@ class Simulator:
         await self.scenario.outbox.room(self.config.callback_backlog)
         return self._scanner.scan(config_id=config_id, state=state, userid=userid, customer=customer)
 
-    def act(self, action: Action | str, userid: str, external_userid: str, **arguments: Any) -> Relation:  # noqa: ANN401 - each action's own
+    def act(self, action: Action | str, userid: str, external_userid: str, **arguments: Any) -> Follow:  # noqa: ANN401 - each action's own
         """
         Let a person do something in a client: accept, write_remark, staff_deletes, customer_deletes, transfer …
 
@@ -175,17 +175,17 @@ class Simulator:
         """
         return self._clients.act(Action(action), userid, external_userid, **arguments)
 
-    def populate(self, count: int, *, state: str = "", userid: str = "", age: float = 86_400.0) -> list[Relation]:
+    def populate(self, count: int, *, state: str = "", userid: str = "", age: float = 86_400.0) -> list[Follow]:
         """Put *count* relations in place without an event, as customers added before anybody listened."""
         members = [m for m in self.corp.members() if not userid or m.userid.casefold() == userid.casefold()]
         return [self._existing(members[number % len(members)], state, age) for number in range(count)]
 
-    def _existing(self, member: Member, state: str, age: float) -> Relation:
+    def _existing(self, member: Member, state: str, age: float) -> Follow:
         scenario = self.scenario
         customer = Customer(external_userid=scenario.ids.external_userid(), name=nickname(scenario.random))
         self.corp.customers[customer.external_userid] = customer
         added_at = self.clock.time() - age
-        relation = Relation(
+        relation = Follow(
             member=member,
             customer=customer,
             status=RelationStatus.FULL,
@@ -213,7 +213,7 @@ class Simulator:
         head = {"Event": event} | ({"ChangeType": change} if change else {})
         self.scenario.emit(head | fields)
 
-    def relation(self, userid: str, external_userid: str) -> Relation | None:
+    def relation(self, userid: str, external_userid: str) -> Follow | None:
         """Return a relation, whatever became of it."""
         return self.corp.relation(userid, external_userid)
 

@@ -6,7 +6,7 @@ import regex
 
 from simulator.calls import ApiError, Call, Result, invalid
 from simulator.config import EmptyText, LengthUnit, Overflow
-from simulator.corp import Relation, RemarkWrite, Writer
+from simulator.corp import Follow, RemarkWrite, Writer
 from simulator.scenario import Scenario
 
 _REMARK_LIMITS = {"remark": 20, "description": 150, "remark_company": 20}
@@ -32,7 +32,7 @@ def remark(call: Call) -> Result:
     return {}
 
 
-def _write_remark(scenario: Scenario, relation: Relation, text: str) -> None:
+def _write_remark(scenario: Scenario, relation: Follow, text: str) -> None:
     now = scenario.clock.time()
     relation.remark = text or None
     relation.remarks.append(RemarkWrite(at=now, by=Writer.API, remark=text))

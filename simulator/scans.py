@@ -10,13 +10,13 @@ from enum import StrEnum
 from typing import Any
 
 from simulator.config import ReaddedEvent, ReaddedState
-from simulator.corp import ContactWay, Customer, Member, Relation, RelationStatus
+from simulator.corp import ContactWay, Customer, Follow, Member, RelationStatus
 from simulator.journal import Kind
 from simulator.names import nickname
 from simulator.scenario import Scenario
 
 
-class Outcome(StrEnum):
+class ScanOutcome(StrEnum):
     """What a scan led to."""
 
     ADDED = "added"
@@ -32,7 +32,7 @@ class Outcome(StrEnum):
 class Scan:
     """One scan and its outcome; ``state`` is the state of the code, whatever the event says."""
 
-    outcome: Outcome
+    outcome: ScanOutcome
     userid: str = ""
     external_userid: str = ""
     config_id: str = ""
@@ -68,11 +68,11 @@ class Scanner:
         now = scenario.clock.time()
         way = self._find(config_id, state)
         if way is None:
-            return self._record(Scan(outcome=Outcome.DEAD_CODE, config_id=config_id, state=state), now)
+            return self._record(Scan(outcome=ScanOutcome.DEAD_CODE, config_id=config_id, state=state), now)
         fields = way.scanned_at(now)
         member = self._pick_member(fields, userid)
         if member is None:
-            scan = Scan(outcome=Outcome.NO_MEMBER, config_id=way.config_id, state=fields.get("state", ""))
+            scan = Scan(outcome=ScanOutcome.NO_MEMBER, config_id=way.config_id, state=fields.get("state", ""))
             return self._record(scan, now)
         who = self._customer(customer)
         outcome = self._meet(way, fields, member, who)
@@ -133,16 +133,16 @@ class Scanner:
         scenario.corp.customers[customer.external_userid] = customer
         return customer
 
-    def _meet(self, way: ContactWay, fields: Mapping[str, Any], member: Member, customer: Customer) -> Outcome:
+    def _meet(self, way: ContactWay, fields: Mapping[str, Any], member: Member, customer: Customer) -> ScanOutcome:
         """Apply the rules of 3.2 to what the two were to each other."""
         earlier = self._scenario.corp.relation(member.userid, customer.external_userid)
         match earlier.status if earlier else None:
             case RelationStatus.FULL:
-                return Outcome.ALREADY_FRIENDS
+                return ScanOutcome.ALREADY_FRIENDS
             case RelationStatus.PENDING:
-                return Outcome.PENDING
+                return ScanOutcome.PENDING
             case RelationStatus.HALF:
-                return Outcome.HALF_ADDED
+                return ScanOutcome.HALF_ADDED
             case RelationStatus.CUSTOMER_LEFT:
                 assert earlier is not None
                 return self._come_back(earlier)
@@ -150,18 +150,18 @@ class Scanner:
         way.adds += 1
         if not fields.get("skip_verify", True):
             relation.status = RelationStatus.PENDING
-            return Outcome.PENDING
+            return ScanOutcome.PENDING
         if not self._scenario.config.honour_skip_verify:
             self.become_half(relation)
-            return Outcome.HALF_ADDED
+            return ScanOutcome.HALF_ADDED
         again = earlier is not None and earlier.status is RelationStatus.DELETED
         self.become_full(relation, edited=again and self._scenario.config.readded_event is ReaddedEvent.EDIT)
-        return Outcome.READDED if again else Outcome.ADDED
+        return ScanOutcome.READDED if again else ScanOutcome.ADDED
 
-    def _relate(self, way: ContactWay, fields: Mapping[str, Any], member: Member, customer: Customer) -> Relation:
+    def _relate(self, way: ContactWay, fields: Mapping[str, Any], member: Member, customer: Customer) -> Follow:
         scenario = self._scenario
         way_state = fields.get("state", "")
-        relation = Relation(
+        relation = Follow(
             member=member,
             customer=customer,
             status=RelationStatus.FULL,
@@ -184,20 +184,20 @@ class Scanner:
             return self._previous_state
         return state
 
-    def _come_back(self, relation: Relation) -> Outcome:
+    def _come_back(self, relation: Follow) -> ScanOutcome:
         """Let a customer who had deleted the member add them again: the relation goes on with its old state."""
         relation.status = RelationStatus.FULL
         old = self._scenario.config.readded_state is ReaddedState.OLD
         self._send_add("add_external_contact", relation, relation.state if old else "")
-        return Outcome.READDED
+        return ScanOutcome.READDED
 
-    def become_half(self, relation: Relation) -> None:
+    def become_half(self, relation: Follow) -> None:
         """Make *relation* one-sided: the member has not accepted."""
         relation.status = RelationStatus.HALF
         relation.createtime = int(self._scenario.clock.time())
         self._send_add("add_half_external_contact", relation, relation.state)
 
-    def become_full(self, relation: Relation, *, edited: bool = False) -> None:
+    def become_full(self, relation: Follow, *, edited: bool = False) -> None:
         """Make the two contacts and tell the apps; for a while the APIs may not know it yet."""
         scenario = self._scenario
         now = scenario.clock.time()
@@ -215,7 +215,7 @@ class Scanner:
             relation.state = ""
         self._send_add("add_external_contact", relation, state)
 
-    def _send_add(self, change: str, relation: Relation, state: str) -> None:
+    def _send_add(self, change: str, relation: Follow, state: str) -> None:
         fields = {"State": state} if state else {}
         if code := self._scenario.welcome_code(relation):
             fields["WelcomeCode"] = code

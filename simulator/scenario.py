@@ -8,12 +8,12 @@ from typing import Any
 from simulator import events
 from simulator.clock import ScenarioClock
 from simulator.config import Envelope, SimulatorConfig
-from simulator.corp import App, Corp, Relation, WelcomeCode
+from simulator.corp import App, Corp, Follow, WelcomeCode
+from simulator.due import DueCallback, DueCallbacks
 from simulator.faults import Faults
 from simulator.identifiers import Identifiers
 from simulator.journal import Journal
-from simulator.limits import Limits
-from simulator.outbox import Delivery, Outbox
+from simulator.limits import FrequencyLimits
 
 
 class Scenario:
@@ -26,9 +26,9 @@ class Scenario:
         self.random = Random(config.seed)  # noqa: S311 - a repeatable scenario, no secret depends on it
         self.ids = Identifiers(self.random)
         self.journal = Journal(config.journal_limit)
-        self.limits = Limits()
+        self.limits = FrequencyLimits()
         self.faults = Faults(self.random)
-        self.outbox = Outbox(self.clock)
+        self.outbox = DueCallbacks(self.clock)
         self.emitted = 0
         self.dropped = 0
         self.callback_outcomes: Counter[str] = Counter()
@@ -43,7 +43,7 @@ class Scenario:
         """Tell whether something that happens at *rate* happens now."""
         return rate > 0 and self.random.random() < rate
 
-    def contact_event(self, change: str, relation: Relation, **fields: str) -> None:
+    def contact_event(self, change: str, relation: Follow, **fields: str) -> None:
         """Send ``change_external_contact`` about *relation* to every app that may know of it."""
         userid, external_userid = relation.key
         relation.events += 1
@@ -83,8 +83,8 @@ class Scenario:
                 due += config.delay_seconds
             self.outbox.put(self._delivery(app, message, fields), due)
 
-    def _delivery(self, app: App, message: bytes, fields: dict[str, str]) -> Delivery:
-        return Delivery(
+    def _delivery(self, app: App, message: bytes, fields: dict[str, str]) -> DueCallback:
+        return DueCallback(
             app=app,
             message=message,
             change=fields.get("ChangeType") or fields.get("Event", ""),
@@ -92,7 +92,7 @@ class Scenario:
             external_userid=fields.get("ExternalUserID", ""),
         )
 
-    def welcome_code(self, relation: Relation) -> str:
+    def welcome_code(self, relation: Follow) -> str:
         """Return a fresh WelcomeCode for *relation*, or "" in the cases in which WeCom gives none (doc 92137)."""
         refused = relation.member.console_welcome or relation.customer.type == 2 or relation.chatting
         if refused or relation.welcomes:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import aiohttp
 from aiohttp import web
 
-from simulator.api import Api
+from simulator.api import CgiBin
 from simulator.callbacks import CallbackSender, UrlCheck
 from simulator.control import Control
 from simulator.corp import App
@@ -42,7 +42,7 @@ class Server:
 def create_app(simulator: Simulator, sender: CallbackSender) -> web.Application:
     """Return the application: ``/cgi-bin/`` for clients, the QR images, ``/_simulator/`` for who directs the play."""
     app = web.Application(client_max_size=_BODY_LIMIT)
-    Api(simulator.scenario, simulator.tokens).add_routes(app)
+    CgiBin(simulator.scenario, simulator.tokens).add_routes(app)
     QrImages(simulator.scenario).add_routes(app)
     Control(simulator, sender).add_routes(app)
     app.router.add_route("*", "/{anything:.*}", _unknown_path)

@@ -3,13 +3,13 @@
 from itertools import pairwise
 from typing import Any
 
-from simulator.corp import Relation, RemarkWrite, Writer
+from simulator.corp import Follow, RemarkWrite, Writer
 from simulator.customers import shown_remark
 from simulator.journal import Kind
 from simulator.scenario import Scenario
 
 
-def truth(scenario: Scenario, relation: Relation) -> dict[str, Any]:
+def truth(scenario: Scenario, relation: Follow) -> dict[str, Any]:
     """
     Return what is true of *relation*, as plain data.
 

@@ -18,9 +18,9 @@ from shared.domain.events import Lane, Work
 from shared.queue.message import decode
 from shared.queue.port import Consumer, Delivery, EventQueue
 from shared.quota.port import SETTLE_SECONDS
+from workers.delivery_log import DeliveryLog
 from workers.outcome import Outcome
 from workers.policy import Demote, Park, Retry, Settle, Verdict, decide, is_stale
-from workers.reporting import Reporter
 
 log = structlog.get_logger()
 
@@ -46,7 +46,7 @@ class Worker:
         handlers: Mapping[Lane, Handler],
         wait_open: Callable[[Lane], Awaitable[None]],
         clock: Clock,
-        reporter: Reporter,
+        reporter: DeliveryLog,
         grace: float,
     ) -> None:
         """

@@ -127,7 +127,7 @@ def describe(error: Exception) -> Failure:
         case PoisonMessage():
             return Failure(reason=f"cannot be decoded: {error.reason}")
         case _:
-            return Failure(reason=place_of(error))
+            return Failure(reason=raised_at(error))
 
 
 def _decide_welcome(error: Exception, failure: Failure, *, age: float) -> Verdict:
@@ -160,7 +160,7 @@ def _tier(seconds: float) -> int:
     return next(delay for delay in RETRY_DELAYS if delay >= seconds)
 
 
-def place_of(error: Exception) -> str:
+def raised_at(error: Exception) -> str:
     """Name an unforeseen error by type and place; its own text may quote personal data."""
     frame = error.__traceback__
     while frame is not None and frame.tb_next is not None:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from shared.domain.channels.model import TagName
 from shared.domain.ids import TagId
 from shared.wecom.client import WeCom
-from shared.wecom.types import TagGroup
+from shared.wecom.types import CorpTagGroup
 
 
 class Tags:
@@ -14,7 +14,7 @@ class Tags:
 
     def __init__(self) -> None:
         self._ids: dict[TagName, TagId] = {}
-        self._lock = asyncio.Lock()
+        self._asking = asyncio.Lock()
 
     async def ids(self, names: Sequence[TagName], wecom: WeCom) -> dict[TagName, TagId]:
         """
@@ -25,7 +25,7 @@ class Tags:
         Raises:
             WeComError: The tags cannot be read or created.
         """
-        async with self._lock:
+        async with self._asking:
             if not self._ids.keys() >= set(names):
                 self._remember(*await wecom.get_corp_tags())
             for group in {name.group for name in names}:
@@ -43,7 +43,7 @@ class Tags:
         """
         if not names:
             return {}
-        async with self._lock:
+        async with self._asking:
             self._remember(*await wecom.get_corp_tags())
             return {name: self._ids[name] for name in names if name in self._ids}
 
@@ -51,7 +51,7 @@ class Tags:
         """Forget all ids: WeCom said that one of them is gone (40068), somebody deleted a tag."""
         self._ids.clear()
 
-    def _remember(self, *groups: TagGroup) -> None:
+    def _remember(self, *groups: CorpTagGroup) -> None:
         for group in groups:
             for tag in group.tags:
                 if not (group.deleted or tag.deleted):

@@ -17,10 +17,10 @@ from cli.failures import FAILED, MISCONFIGURED, UNSAFE, fail
 from cli.output import print_json, print_line
 from cli.progress import new_progress, printer
 from shared.domain.channels.file import place_of
-from shared.domain.channels.plans import Action, ActionKind, Plan, make_plan
+from shared.domain.channels.plans import Plan, Step, StepKind, make_plan
 from shared.domain.errors import ConfigurationError
 from shared.domain.ids import StaffUserId
-from workers.jobs.apply import Apply, Outcome
+from workers.jobs.apply import Applied, Apply
 from workers.jobs.staff_check import inabilities
 
 
@@ -81,9 +81,9 @@ async def _planned(desk: Desk, *, prune: bool, refresh: bool) -> _Planned:
     return _Planned(plan=plan, problems=_staff_problems(desk, plan, wrong))
 
 
-def _new_staff(action: Action) -> Sequence[StaffUserId]:
+def _new_staff(action: Step) -> Sequence[StaffUserId]:
     """Return the members whom a step names to WeCom."""
-    named = action.kind in (ActionKind.CREATE, ActionKind.REPLACE) or any(c.field == "staff" for c in action.changes)
+    named = action.kind in (StepKind.CREATE, StepKind.REPLACE) or any(c.field == "staff" for c in action.changes)
     return action.fields.staff if named and action.fields else ()
 
 
@@ -106,7 +106,7 @@ def _staff_problems(desk: Desk, plan: Plan, wrong: Mapping[StaffUserId, str]) ->
 
 
 def _show(plan: Plan) -> None:
-    if plan.count(ActionKind.UNCHANGED) == len(plan.actions):
+    if plan.count(StepKind.UNCHANGED) == len(plan.actions):
         print_line(plan_headline(plan))
     else:
         Console().print(plan_table(plan))
@@ -126,7 +126,7 @@ def _confirm(*, as_json: bool) -> None:
         signal.signal(signal.SIGINT, before)
 
 
-async def _applied(desk: Desk, plan: Plan) -> Outcome:
+async def _applied(desk: Desk, plan: Plan) -> Applied:
     async with open_bulk_api(desk.settings) as wecom, stopped_by_signal() as stop:
         with new_progress() as progress:
             task = progress.add_task("applying", total=len(plan.steps()))
@@ -143,7 +143,7 @@ async def _applied(desk: Desk, plan: Plan) -> Outcome:
             return await apply.run(plan)
 
 
-def _summary(outcome: Outcome) -> str:
+def _summary(outcome: Applied) -> str:
     counts = Counter(action.kind for action in outcome.done)
     parts = [f"{counts[kind]} {past}" for kind, past in _PAST.items() if counts[kind]]
     if outcome.duplicates:
@@ -152,8 +152,8 @@ def _summary(outcome: Outcome) -> str:
 
 
 _PAST: Final = {
-    ActionKind.CREATE: "created",
-    ActionKind.REPLACE: "replaced",
-    ActionKind.UPDATE: "updated",
-    ActionKind.DELETE: "deleted",
+    StepKind.CREATE: "created",
+    StepKind.REPLACE: "replaced",
+    StepKind.UPDATE: "updated",
+    StepKind.DELETE: "deleted",
 }

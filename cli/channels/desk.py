@@ -8,7 +8,7 @@ from rich.progress import Progress
 
 from cli.compose import open_api, open_deployment, read_channels
 from cli.progress import printer
-from shared.domain.channels.lock import Lock
+from shared.domain.channels.lock import LockedWays
 from shared.domain.channels.model import Channels
 from shared.domain.errors import ConfigurationError, ConfigurationNeeded, StaffBlocked
 from shared.domain.events import Lane
@@ -27,7 +27,7 @@ class Desk:
     settings: Settings
     channels: Channels
     file: LockFile
-    lock: Lock
+    lock: LockedWays
 
 
 def open_desk() -> Desk:
@@ -41,7 +41,7 @@ def open_desk() -> Desk:
     configure_logging("error", settings.log_format)  # what the quota warns of is told in words
     file = LockFile(path=lock_path(settings.channels), corp=settings.corp_id)
     problems: list[str] = []
-    channels, lock = Channels(), Lock(corp_id=settings.corp_id)
+    channels, lock = Channels(), LockedWays(corp_id=settings.corp_id)
     try:
         channels = read_channels(settings.channels)
     except ConfigurationError as error:

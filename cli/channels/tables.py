@@ -10,20 +10,20 @@ from rich.markup import escape
 from rich.table import Table
 
 from cli.output import moment
-from shared.domain.channels.lock import Lock, LockedWay
+from shared.domain.channels.lock import LockedWay, LockedWays
 from shared.domain.channels.model import STATE_PREFIX, Channel, Channels
-from shared.domain.channels.plans import Action, ActionKind, Imported, Plan
+from shared.domain.channels.plans import Imported, Plan, Step, StepKind
 from shared.domain.channels.ways import BUTTON, SINGLE, Way
 from shared.domain.remarks import clean, utf16_units
-from workers.jobs.apply import Outcome
+from workers.jobs.apply import Applied
 
 _COLOURS: Final = {
-    ActionKind.CREATE: "green",
-    ActionKind.REPLACE: "magenta",
-    ActionKind.UPDATE: "yellow",
-    ActionKind.DELETE: "red",
-    ActionKind.UNCHANGED: "dim",
-    ActionKind.LEFT: "dim",
+    StepKind.CREATE: "green",
+    StepKind.REPLACE: "magenta",
+    StepKind.UPDATE: "yellow",
+    StepKind.DELETE: "red",
+    StepKind.UNCHANGED: "dim",
+    StepKind.LEFT: "dim",
 }
 _KEY_CHARACTERS: Final = re.compile(r"[^A-Za-z0-9_-]+")
 _KEY_LENGTH: Final = 27
@@ -39,7 +39,7 @@ def plan_table(plan: Plan) -> Table:
     for heading in ("action", "channel", "state", "what"):
         table.add_column(heading, overflow="fold")
     for action in plan.actions:
-        if action.kind is not ActionKind.UNCHANGED:
+        if action.kind is not StepKind.UNCHANGED:
             colour = _COLOURS[action.kind]
             table.add_row(f"[{colour}]{action.kind}[/]", *(escape(text) for text in _cells(action)))
     return table
@@ -47,26 +47,26 @@ def plan_table(plan: Plan) -> Table:
 
 def plan_headline(plan: Plan) -> str:
     """Return how much of what is to be done."""
-    return ", ".join(f"{plan.count(kind)} {_WORDS[kind]}" for kind in ActionKind if plan.count(kind)) or "no channels"
+    return ", ".join(f"{plan.count(kind)} {_WORDS[kind]}" for kind in StepKind if plan.count(kind)) or "no channels"
 
 
 _WORDS: Final = {
-    ActionKind.CREATE: "to create",
-    ActionKind.REPLACE: "to replace",
-    ActionKind.UPDATE: "to update",
-    ActionKind.DELETE: "to delete",
-    ActionKind.UNCHANGED: "unchanged",
-    ActionKind.LEFT: "left alone",
+    StepKind.CREATE: "to create",
+    StepKind.REPLACE: "to replace",
+    StepKind.UPDATE: "to update",
+    StepKind.DELETE: "to delete",
+    StepKind.UNCHANGED: "unchanged",
+    StepKind.LEFT: "left alone",
 }
 
 
-def _cells(action: Action) -> tuple[str, str, str]:
+def _cells(action: Step) -> tuple[str, str, str]:
     return action.key, action.state, "\n".join(filter(None, [*_described(action), action.reason]))
 
 
-def _described(action: Action) -> Iterator[str]:
+def _described(action: Step) -> Iterator[str]:
     fields = action.fields
-    if action.kind is ActionKind.CREATE and fields is not None:
+    if action.kind is StepKind.CREATE and fields is not None:
         whom = [*fields.staff, *(f"department {party}" for party in fields.party)]
         yield f"{fields.memo}: {_shortened(whom)}"
     for change in action.changes:
@@ -90,15 +90,15 @@ def _shortened(words: Sequence[str]) -> str:
 def plan_document(plan: Plan, problems: Sequence[str]) -> dict[str, Any]:
     """Return the plan as plain data; *problems* are what makes it impossible."""
     return {
-        "actions": [_action_document(action) for action in plan.actions],
-        "summary": {kind.value: plan.count(kind) for kind in ActionKind},
+        "actions": [_step_document(action) for action in plan.actions],
+        "summary": {kind.value: plan.count(kind) for kind in StepKind},
         "problems": list(problems),
         "unsafe": list(plan.unsafe),
         "notes": list(plan.notes),
     }
 
 
-def _action_document(action: Action) -> dict[str, Any]:
+def _step_document(action: Step) -> dict[str, Any]:
     return {
         "action": action.kind.value,
         "channel": action.key,
@@ -109,7 +109,7 @@ def _action_document(action: Action) -> dict[str, Any]:
     }
 
 
-def failure_lines(outcome: Outcome) -> list[str]:
+def failure_lines(outcome: Applied) -> list[str]:
     """Return what went wrong, a line for each step, naming the members it may be about."""
     lines = []
     for failure in outcome.failed:
@@ -121,20 +121,20 @@ def failure_lines(outcome: Outcome) -> list[str]:
     return lines
 
 
-def outcome_document(outcome: Outcome) -> dict[str, Any]:
+def outcome_document(outcome: Applied) -> dict[str, Any]:
     """Return what became of a plan as plain data."""
     return {
-        "done": [_action_document(action) for action in outcome.done],
+        "done": [_step_document(action) for action in outcome.done],
         "failed": [
             {
-                **_action_document(failure.action),
+                **_step_document(failure.action),
                 "error": str(failure.error),
                 "errcode": getattr(failure.error, "errcode", None),
                 "staff": list(failure.suspects),
             }
             for failure in outcome.failed
         ],
-        "left": [_action_document(action) for action in outcome.left],
+        "left": [_step_document(action) for action in outcome.left],
         "duplicates_deleted": outcome.duplicates,
     }
 
@@ -142,7 +142,7 @@ def outcome_document(outcome: Outcome) -> dict[str, Any]:
 # The list
 
 
-def list_rows(channels: Channels, lock: Lock) -> list[dict[str, Any]]:
+def list_rows(channels: Channels, lock: LockedWays) -> list[dict[str, Any]]:
     """Return a row for each channel of the file, then for each way of ours that no channel has."""
     rows = [_row(channel, lock.channels.get(channel.key)) for channel in channels.all]
     used = {row["config_id"] for row in rows}

@@ -35,7 +35,7 @@ from simulator.clients import Action
 from simulator.config import SimulatorConfig
 from simulator.faults import Fault
 from simulator.play import Simulator
-from simulator.scans import Outcome
+from simulator.scans import ScanOutcome
 from simulator.server import Server, run_simulator
 from simulator.verdict import broken_rules
 
@@ -167,7 +167,7 @@ async def _scan(simulator: Simulator, ways: list[str], customers: int, rate: flo
             simulator.revoke_tokens()
         way = ways[-1] if chance.random() < 0.05 else chance.choice(ways[:-1])
         scan = await simulator.scan(config_id=way)
-        if scan.outcome is Outcome.ADDED and chance.random() < 0.03:
+        if scan.outcome is ScanOutcome.ADDED and chance.random() < 0.03:
             simulator.act(Action.WRITE_REMARK, scan.userid, scan.external_userid, remark="老客户，勿动")
 
 

@@ -17,7 +17,7 @@ from cli.sheets import sheet
 from shared.domain.channels.model import Channels
 from shared.domain.relations import Relation
 from shared.domain.spelling import did_you_mean
-from workers.jobs.survey import CHANGES, Change, Finding, Tally
+from workers.jobs.survey import CHANGES, Correction, Finding, Tally
 from workers.jobs.walk import Walk
 
 HEADINGS: Final = (
@@ -99,7 +99,7 @@ class Watch(Bar):
 
 
 @contextmanager
-def change_sheet(path: Path | None, channels: Channels) -> Iterator[Callable[[Change], None]]:
+def change_sheet(path: Path | None, channels: Channels) -> Iterator[Callable[[Correction], None]]:
     """Yield a function that notes a change in the CSV file *path*; without one, nowhere."""
     if path is None:
         yield lambda _: None
@@ -108,7 +108,7 @@ def change_sheet(path: Path | None, channels: Channels) -> Iterator[Callable[[Ch
         yield lambda change: add(_row(change, channels))
 
 
-def _row(change: Change, channels: Channels) -> Sequence[str]:
+def _row(change: Correction, channels: Channels) -> Sequence[str]:
     relation, mark = change.relation, change.mark
     return (
         relation.staff,

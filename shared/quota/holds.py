@@ -23,7 +23,7 @@ Key = tuple[HoldKind, str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
+class HoldChange:
     """
     One hold as it is told to other workers.
 
@@ -49,7 +49,7 @@ class Change:
 class Held:
     """One hold as a worker knows it: when it began here, and when it ends or the next probe is due."""
 
-    change: Change
+    change: HoldChange
     since: float
     until: float
 
@@ -83,15 +83,15 @@ class Holds:
         for api in filter(None, (self._needed, endpoint)):
             brake = self._held.get((HoldKind.BRAKE, api, ""))
             if brake is not None and brake.until > now:
-                return Pause(key=key_of(brake.change), seconds=brake.until - now)
+                return Pause(key=hold_key(brake.change), seconds=brake.until - now)
         for who in ("", staff.casefold()):
             breaker = self._held.get((HoldKind.BREAKER, endpoint, who))
             if breaker is not None and not breaker.change.closed:
                 left = breaker.until - now
-                return Pause(key=key_of(breaker.change), seconds=max(left, 0.0), probe=left <= 0)
+                return Pause(key=hold_key(breaker.change), seconds=max(left, 0.0), probe=left <= 0)
         return None
 
-    def failed(self, error: WeComError, endpoint: str, staff: str, started: float, now: float) -> Change | None:
+    def failed(self, error: WeComError, endpoint: str, staff: str, started: float, now: float) -> HoldChange | None:
         """Note that a call of *endpoint* which began at *started* failed; return what changed, for the others."""
         needed = error.endpoint if error.endpoint != endpoint else ""
         self._needed = needed or self._needed
@@ -110,7 +110,7 @@ class Holds:
                 return self._for_a_minute(HoldKind.LOWERED, error, started, now)
         return None
 
-    def succeeded(self, endpoint: str, staff: str, started: float, now: float) -> list[Change]:
+    def succeeded(self, endpoint: str, staff: str, started: float, now: float) -> list[HoldChange]:
         """
         Note that a call which began at *started* succeeded.
 
@@ -135,7 +135,7 @@ class Holds:
         self._needed = ""
         return changes
 
-    def probing(self, key: Key, now: float, *, mine: bool) -> Change | None:
+    def probing(self, key: Key, now: float, *, mine: bool) -> HoldChange | None:
         """Note that somebody probes: after *mine* the next is due in a minute; another's may be told to us any time."""
         held = self._held.get(key)
         if held is None or held.change.closed:
@@ -145,9 +145,9 @@ class Holds:
         self._held[key] = replace(held, until=now + self._limits.minute / 6)
         return None
 
-    def merge(self, change: Change, now: float) -> bool:
+    def merge(self, change: HoldChange, now: float) -> bool:
         """Take over what another worker told; tell whether it was news."""
-        known = self._held.get(key_of(change))
+        known = self._held.get(hold_key(change))
         if known is not None:
             newer = change.version > known.change.version
             longer = change.version == known.change.version and now + change.seconds > known.until + 0.001
@@ -158,11 +158,11 @@ class Holds:
         self._set(change, now)
         return True
 
-    def changes(self, now: float) -> list[Change]:
+    def changes(self, now: float) -> list[HoldChange]:
         """Return all that is held back now, for workers that join."""
         return [replace(held.change, seconds=max(0.0, held.until - now)) for held in self._active(now)]
 
-    def _brake(self, error: RateLimited, started: float, now: float) -> Change | None:
+    def _brake(self, error: RateLimited, started: float, now: float) -> HoldChange | None:
         """
         Stop the API for a minute; for an hour when it is refused again after the minute, and no call got through.
 
@@ -176,21 +176,21 @@ class Holds:
         change = self._changed(HoldKind.BRAKE, error, "", window * (1 + MARGIN))
         return self._set(replace(change, long=again), now)
 
-    def _open(self, error: ConfigurationNeeded, staff: str, now: float) -> Change | None:
+    def _open(self, error: ConfigurationNeeded, staff: str, now: float) -> HoldChange | None:
         known = self._held.get((HoldKind.BREAKER, error.endpoint, staff))
         if known is not None and not known.change.closed and known.until > now:
             return None  # a call that was under way when it opened, or the probe: told already
         return self._set(self._changed(HoldKind.BREAKER, error, staff, self._limits.minute), now)
 
-    def _for_a_minute(self, kind: HoldKind, error: WeComError, started: float, now: float) -> Change | None:
+    def _for_a_minute(self, kind: HoldKind, error: WeComError, started: float, now: float) -> HoldChange | None:
         known = self._held.get((kind, error.endpoint, ""))
         if known is not None and started <= known.since:
             return None
         return self._set(self._changed(kind, error, "", self._limits.minute), now)
 
-    def _changed(self, kind: HoldKind, error: WeComError, staff: str, seconds: float) -> Change:
+    def _changed(self, kind: HoldKind, error: WeComError, staff: str, seconds: float) -> HoldChange:
         known = self._held.get((kind, error.endpoint, staff))
-        return Change(
+        return HoldChange(
             kind=kind,
             endpoint=error.endpoint,
             staff=staff,
@@ -200,11 +200,11 @@ class Holds:
             reason=error.meaning,
         )
 
-    def _set(self, change: Change, now: float) -> Change:
-        known = self._held.get(key_of(change))
+    def _set(self, change: HoldChange, now: float) -> HoldChange:
+        known = self._held.get(hold_key(change))
         goes_on = known is not None and change.kind is HoldKind.BREAKER and not known.change.closed
         since = known.since if goes_on and known is not None else now
-        self._held[key_of(change)] = Held(change=change, since=since, until=now + change.seconds)
+        self._held[hold_key(change)] = Held(change=change, since=since, until=now + change.seconds)
         return change
 
     def held(self, now: float) -> list[Held]:
@@ -223,6 +223,6 @@ class Holds:
                 yield held
 
 
-def key_of(change: Change) -> Key:
+def hold_key(change: HoldChange) -> Key:
     """Return which hold *change* is about."""
     return change.kind, change.endpoint, change.staff

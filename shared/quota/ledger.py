@@ -64,7 +64,7 @@ than a call takes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class SlotRequest:
     """
     What one process asks for, in one transaction.
 
@@ -123,7 +123,7 @@ class Process:
     born: str
 
 
-def settle(connection: Connection, request: Request, now: float) -> None:
+def settle(connection: Connection, request: SlotRequest, now: float) -> None:
     """Count the calls that ended as ended now."""
     for (row,) in _running(connection, request):
         if row not in request.held:
@@ -134,7 +134,7 @@ def settle(connection: Connection, request: Request, now: float) -> None:
     )
 
 
-def _running(connection: Connection, request: Request) -> list[Any]:
+def _running(connection: Connection, request: SlotRequest) -> list[Any]:
     return connection.execute(
         "SELECT id FROM quota_running WHERE endpoint = ? AND worker = ?", (request.endpoint, request.worker)
     ).fetchall()
@@ -152,7 +152,7 @@ def count_ended(connection: Connection, endpoint: str, limits: Limits, now: floa
 
 
 def bury(
-    connection: Connection, request: Request, now: float, alive: Callable[[str, int, str, float, float], bool]
+    connection: Connection, request: SlotRequest, now: float, alive: Callable[[str, int, str, float, float], bool]
 ) -> None:
     """Give back the places of processes that are gone for a while; their calls may have been made until just now."""
     others: list[Any] = connection.execute(
@@ -177,7 +177,7 @@ def bury(
             connection.execute(f"DELETE FROM {table} WHERE worker = ?", (worker,))  # noqa: S608 - our own names
 
 
-def grant(connection: Connection, request: Request, now: float) -> Answer:
+def grant(connection: Connection, request: SlotRequest, now: float) -> Answer:
     """Reserve as many of the wanted calls as the limits, and those before us in other processes, leave room for."""
     usage = count(connection, request.endpoint, request.limits, now)
     _note_waiting(connection, request)
@@ -297,7 +297,7 @@ def _spans(limits: Limits) -> tuple[tuple[str, float, int], ...]:
     return ("minute", limits.minute, MINUTE_BUCKETS), ("hour", limits.hour, HOUR_BUCKETS)
 
 
-def _note_waiting(connection: Connection, request: Request) -> None:
+def _note_waiting(connection: Connection, request: SlotRequest) -> None:
     """Tell the other processes who is first here, if that is news."""
     key = (request.endpoint, request.worker)
     rows: list[Any] = connection.execute(
@@ -311,7 +311,7 @@ def _note_waiting(connection: Connection, request: Request) -> None:
         connection.execute("INSERT INTO quota_waiting VALUES (?, ?, ?, ?)", (*key, fast, rank))
 
 
-def _others_waiting(connection: Connection, request: Request, now: float) -> list[tuple[bool, tuple[float, str]]]:
+def _others_waiting(connection: Connection, request: SlotRequest, now: float) -> list[tuple[bool, tuple[float, str]]]:
     """Return who is first in other processes that are up and asking: of all lanes, or of fast alone."""
     rows: list[Any] = connection.execute(
         "SELECT fast, rank, worker FROM quota_waiting JOIN quota_worker USING (worker)"
@@ -321,7 +321,7 @@ def _others_waiting(connection: Connection, request: Request, now: float) -> lis
     return [(bool(fast), (rank, worker)) for fast, rank, worker in rows]
 
 
-def _room_at(connection: Connection, request: Request, now: float, over: tuple[int, int]) -> float | None:
+def _room_at(connection: Connection, request: SlotRequest, now: float, over: tuple[int, int]) -> float | None:
     """Return when so many calls have left their windows; None when running calls must end before."""
     at = now
     for (span, seconds, _), calls_over in zip(_spans(request.limits), over, strict=True):

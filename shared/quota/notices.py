@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Protocol
 
-from shared.quota.holds import Change, Key, key_of
+from shared.quota.holds import HoldChange, Key, hold_key
 
-Listener = Callable[[Sequence[Change]], None]
+Listener = Callable[[Sequence[HoldChange]], None]
 
 
 class Notices(Protocol):
@@ -25,7 +25,7 @@ class Notices(Protocol):
         """Return once the listener knows all that others have told."""
         ...
 
-    async def tell(self, changes: Sequence[Change]) -> None:
+    async def tell(self, changes: Sequence[HoldChange]) -> None:
         """
         Tell all other workers, and those that join later.
 
@@ -49,7 +49,7 @@ class MemoryNotices:
 
     def __init__(self) -> None:
         self._listeners: list[Listener] = []
-        self._told: dict[Key, tuple[Change, float]] = {}
+        self._told: dict[Key, tuple[HoldChange, float]] = {}
         self._claims: dict[str, float] = {}
 
     def listen(self, listener: Listener) -> None:
@@ -61,12 +61,12 @@ class MemoryNotices:
     async def refresh(self) -> None:
         """Return: everything is heard at once."""
 
-    async def tell(self, changes: Sequence[Change]) -> None:
+    async def tell(self, changes: Sequence[HoldChange]) -> None:
         """Tell all workers."""
         for change in changes:
-            known = self._told.get(key_of(change))
+            known = self._told.get(hold_key(change))
             if known is None or known[0].version <= change.version:
-                self._told[key_of(change)] = (change, _now() + change.seconds)
+                self._told[hold_key(change)] = (change, _now() + change.seconds)
         for listener in self._listeners:
             listener(changes)
 

@@ -20,7 +20,7 @@ from shared.amqp.connection import CALL_SECONDS, AmqpConnection, close_channel, 
 from shared.amqp.publisher import Publisher
 from shared.clock import Clock
 from shared.domain.errors import ConfigurationError, QueueUnavailable
-from shared.quota.holds import Change, Key, key_of
+from shared.quota.holds import HoldChange, Key, hold_key
 from shared.quota.names import Names, written
 from shared.quota.notices import Listener
 from shared.quota.port import HoldKind, Limits, WorkerSeen
@@ -63,7 +63,7 @@ class RabbitNotices:
         self._silent = silent
         self._listening_since = 0.0
         self._listeners: list[Listener] = []
-        self._told: dict[Key, tuple[Change, float]] = {}
+        self._told: dict[Key, tuple[HoldChange, float]] = {}
         self._workers: dict[str, float] = {}
         self._others: dict[Limits, float] = {}
         self._lost = asyncio.Event()
@@ -80,7 +80,7 @@ class RabbitNotices:
     async def refresh(self) -> None:
         """Return: news comes by itself."""
 
-    async def tell(self, changes: Sequence[Change]) -> None:
+    async def tell(self, changes: Sequence[HoldChange]) -> None:
         """Tell all workers at once, and keep it for those that join."""
         self._keep(changes)
         await self._say({"changes": [asdict(change) for change in changes]})
@@ -213,15 +213,15 @@ class RabbitNotices:
             for listener in self._listeners:
                 listener(changes)
 
-    def _keep(self, changes: Sequence[Change]) -> None:
+    def _keep(self, changes: Sequence[HoldChange]) -> None:
         now = _now()
         for change in changes:
-            known = self._told.get(key_of(change))
+            known = self._told.get(hold_key(change))
             until = now + change.seconds
             if known is None or (known[0].version, known[1]) < (change.version, until):
-                self._told[key_of(change)] = (change, until)
+                self._told[hold_key(change)] = (change, until)
 
-    def _changes(self) -> list[Change]:
+    def _changes(self) -> list[HoldChange]:
         """Return what holds, and for a while what is over: how the next failure is taken depends on it."""
         now = _now()
         kept = {
@@ -267,7 +267,7 @@ def _read(body: bytes) -> dict[str, Any]:
         "kept": bool(heard["kept"]),
         "endpoints": [str(endpoint) for endpoint in heard["endpoints"]],
         "limits": [(Limits(**item["limits"]), float(item["seen"])) for item in heard["limits"]],
-        "changes": [Change(**{**item, "kind": HoldKind(item["kind"])}) for item in heard["changes"]],
+        "changes": [HoldChange(**{**item, "kind": HoldKind(item["kind"])}) for item in heard["changes"]],
     }
 
 

@@ -20,7 +20,7 @@ from aiormq.abc import DeliveredMessage
 from pamqp.common import FieldValue
 
 from shared.amqp.connection import CALL_SECONDS, AmqpConnection, close_channel, translated
-from shared.amqp.lock import exclusively
+from shared.amqp.exclusive import exclusively
 from shared.amqp.publisher import Publisher
 from shared.domain.errors import QueueUnavailable
 from shared.quota.port import SETTLE_SECONDS

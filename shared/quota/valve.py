@@ -17,7 +17,7 @@ import structlog
 from shared.clock import Clock
 from shared.domain.errors import CallAborted, QueueUnavailable, WeComError
 from shared.domain.events import Lane
-from shared.quota.holds import Change, Held, Holds, Pause
+from shared.quota.holds import Held, HoldChange, Holds, Pause
 from shared.quota.notices import Notices
 from shared.quota.port import Counters, Grant, Hold, HoldKind, Limits, Snapshot
 from shared.quota.tether import Tether
@@ -149,7 +149,7 @@ class Valve:
         await self._tell([change])
         return change.kind is HoldKind.LOWERED and await self._may_lower(change)
 
-    async def _may_lower(self, change: Change) -> bool:
+    async def _may_lower(self, change: HoldChange) -> bool:
         """Tell whether one more place may be taken out of use; at least one always stays."""
         for place in range(1, self._limits.in_flight):
             try:
@@ -162,7 +162,7 @@ class Valve:
     def _keep_for_a_while(self, grant: Grant) -> None:
         asyncio.get_running_loop().call_later(self._limits.minute, grant.release)
 
-    async def _tell(self, changes: Sequence[Change]) -> None:
+    async def _tell(self, changes: Sequence[HoldChange]) -> None:
         try:
             await self._notices.tell(changes)
         except QueueUnavailable as error:
@@ -174,7 +174,7 @@ class Valve:
         except QueueUnavailable:
             return  # what we know still holds, and no call is made without the counters
 
-    def _hear(self, changes: Sequence[Change]) -> None:
+    def _hear(self, changes: Sequence[HoldChange]) -> None:
         now = _now()
         news = [change for change in changes if self._holds.merge(change, now)]
         if news:

@@ -59,8 +59,8 @@ class Calls:
             if cursor == before:
                 raise TransientError(request.endpoint, meaning="the listing's cursor does not move")
 
-    def relation_lock(self, staff: StaffUserId, customer: ExternalUserId) -> asyncio.Lock:
-        """Return the lock for writing to one relation: two writes at once give 45035, or 45033."""
+    def turn_at(self, staff: StaffUserId, customer: ExternalUserId) -> asyncio.Lock:
+        """Return what lets one after the other have the relation; it is there for as long as somebody refers to it."""
         return self._relations.setdefault((staff.casefold(), customer), asyncio.Lock())
 
     async def _attempt(self, request: Request, lane: Lane, *, token_is_new: bool) -> Answer:

@@ -23,11 +23,11 @@ from shared.wecom.transport import Answer, Request, Transport
 from shared.wecom.types import (
     ContactWay,
     ContactWayType,
-    Customer,
+    CorpTagGroup,
+    CustomerDetails,
     NewContactWay,
     RelationPage,
     Scene,
-    TagGroup,
 )
 
 PAGE: Final = 100
@@ -90,7 +90,7 @@ class WeCom:
             return []
         return [ExternalUserId(each) for each in read(endpoint, types.read_ids, answer, "external_userid")]
 
-    async def get_customer(self, customer: ExternalUserId) -> Customer:
+    async def get_customer(self, customer: ExternalUserId) -> CustomerDetails:
         """
         Return *customer* with every relation the app may see; more than 500 take several calls.
 
@@ -125,50 +125,16 @@ class WeCom:
             begun = True
             yield read(endpoint, types.read_relation_page, answer)
 
-    async def remark(
-        self,
-        staff: StaffUserId,
-        customer: ExternalUserId,
-        *,
-        remark: str | None = None,
-        description: str | None = None,
-        remark_company: str | None = None,
-        remark_mobiles: Sequence[str] | None = None,
-    ) -> None:
+    @asynccontextmanager
+    async def relation(self, staff: StaffUserId, customer: ExternalUserId) -> AsyncIterator["RelationWriter"]:
         """
-        Set what is given of what *staff* sees of *customer*. Safe to repeat: it overwrites.
+        Yield what writes to the relation of *staff* and *customer*; nobody else in this process does meanwhile.
 
-        *remark* holds 20 characters at most, *description* 150. Empty *remark_mobiles* clear the numbers.
-
-        Raises:
-            TooEarly: *customer* is not a contact of *staff*, or not yet.
-            StaffBlocked: The app may not act for *staff*.
-            PermanentError: A field is too long, or the text was refused as spam.
+        WeCom refuses two writes at once (45035, or 45033), and two who both read "unset" would both write. So it is
+        opened before the read that a write rests on. Across processes a second writer writes the same value again.
         """
-        # How WeCom wants a list cleared is not documented; one empty text is the reading that keeps the type.
-        mobiles = None if remark_mobiles is None else list(remark_mobiles) or [""]
-        changes = _given(remark=remark, description=description, remark_company=remark_company, remark_mobiles=mobiles)
-        if not changes:
-            raise ValueError("remark needs at least one field")
-        body = {"userid": staff, "external_userid": customer, **changes}
-        async with self._calls.relation_lock(staff, customer):
-            await self.call("externalcontact/remark", body=body, staff=staff)
-
-    async def mark_tag(
-        self,
-        staff: StaffUserId,
-        customer: ExternalUserId,
-        *,
-        add: Sequence[TagId] = (),
-        remove: Sequence[TagId] = (),
-    ) -> None:
-        """Add and remove corp tags of one relation. Safe to repeat."""
-        changes = _given(add_tag=list(add) or None, remove_tag=list(remove) or None)
-        if not changes:
-            raise ValueError("mark_tag needs at least one tag")
-        body = {"userid": staff, "external_userid": customer, **changes}
-        async with self._calls.relation_lock(staff, customer):
-            await self.call("externalcontact/mark_tag", body=body, staff=staff)
+        async with self._calls.turn_at(staff, customer):
+            yield RelationWriter(self, staff, customer)
 
     async def send_welcome_msg(
         self, welcome_code: str, *, text: str = "", attachments: Sequence[Mapping[str, object]] = ()
@@ -274,13 +240,13 @@ class WeCom:
 
     async def get_corp_tags(
         self, *, tag_ids: Sequence[TagId] = (), group_ids: Sequence[str] = ()
-    ) -> tuple[TagGroup, ...]:
+    ) -> tuple[CorpTagGroup, ...]:
         """Return the corp's tags: all, or those asked for. Only the latter include deleted ones."""
         endpoint = "externalcontact/get_corp_tag_list"
         body = _given(tag_id=list(tag_ids) or None, group_id=list(group_ids) or None)
         return read(endpoint, types.read_tag_groups, await self.call(endpoint, body=body))
 
-    async def add_corp_tag(self, group_name: str, names: Sequence[str]) -> TagGroup:
+    async def add_corp_tag(self, group_name: str, names: Sequence[str]) -> CorpTagGroup:
         """Add tags to the group of this name, made when missing; return the group with these tags."""
         endpoint = "externalcontact/add_corp_tag"
         body = {"group_name": group_name, "tag": [{"name": name} for name in names]}
@@ -306,6 +272,51 @@ class WeCom:
         """Return the addresses of the API itself, for an egress allow list."""
         answer = await self.call("get_api_domain_ip")
         return read("get_api_domain_ip", types.read_ids, answer, "ip_list")
+
+
+class RelationWriter:
+    """Writes to one relation. Made by :meth:`WeCom.relation`."""
+
+    def __init__(self, wecom: WeCom, staff: StaffUserId, customer: ExternalUserId) -> None:
+        self._wecom = wecom
+        self._staff = staff
+        self._customer = customer
+
+    async def remark(
+        self,
+        *,
+        remark: str | None = None,
+        description: str | None = None,
+        remark_company: str | None = None,
+        remark_mobiles: Sequence[str] | None = None,
+    ) -> None:
+        """
+        Set what is given of what the member sees of the customer. Safe to repeat: it overwrites.
+
+        *remark* holds 20 characters at most, *description* 150. Empty *remark_mobiles* clear the numbers.
+
+        Raises:
+            TooEarly: The customer is not a contact of the member, or not yet.
+            StaffBlocked: The app may not act for the member.
+            PermanentError: A field is too long, or the text was refused as spam.
+        """
+        # How WeCom wants a list cleared is not documented; one empty text is the reading that keeps the type.
+        mobiles = None if remark_mobiles is None else list(remark_mobiles) or [""]
+        changes = _given(remark=remark, description=description, remark_company=remark_company, remark_mobiles=mobiles)
+        if not changes:
+            raise ValueError("remark needs at least one field")
+        await self._write("externalcontact/remark", changes)
+
+    async def mark_tag(self, *, add: Sequence[TagId] = (), remove: Sequence[TagId] = ()) -> None:
+        """Add and remove corp tags. Safe to repeat."""
+        changes = _given(add_tag=list(add) or None, remove_tag=list(remove) or None)
+        if not changes:
+            raise ValueError("mark_tag needs at least one tag")
+        await self._write("externalcontact/mark_tag", changes)
+
+    async def _write(self, endpoint: str, changes: Mapping[str, object]) -> None:
+        body = {"userid": self._staff, "external_userid": self._customer, **changes}
+        await self._wecom.call(endpoint, body=body, staff=self._staff)
 
 
 @asynccontextmanager

@@ -9,7 +9,7 @@ from shared.domain.ids import CorpId
 from shared.wecom.errcodes import GETTOKEN, failure_in
 from shared.wecom.transport import Request, Transport
 
-EARLY: Final = 300.0
+RENEW_EARLY: Final = 300.0
 """Seconds before its end at which a token is renewed, or a tenth of a shorter life."""
 
 CONFIG_PAUSE: Final = 60.0
@@ -46,7 +46,7 @@ class TokenSource:
         self._request = Request(endpoint=GETTOKEN, params={"corpid": corp})
         self._secret = {"corpsecret": corp_secret}
         self._interval = renewal_interval
-        self._lock = asyncio.Lock()
+        self._renewing = asyncio.Lock()
         self._token: _Token | None = None
         self._fetched_at = float("-inf")
         self._failure: _Failure | None = None
@@ -61,9 +61,9 @@ class TokenSource:
             TransientError: gettoken got no readable answer.
         """
         token, now = self._token, _now()
-        if token is not None and (now < token.renew_at or (now < token.ends_at and self._lock.locked())):
+        if token is not None and (now < token.renew_at or (now < token.ends_at and self._renewing.locked())):
             return token.value
-        async with self._lock:
+        async with self._renewing:
             return await self._renewed()
 
     async def prepare(self) -> None:
@@ -116,7 +116,7 @@ class TokenSource:
             raise TransientError(GETTOKEN, meaning="unreadable answer")
         return _Token(
             value=value,
-            renew_at=asked_at + lifetime - min(EARLY, lifetime / 10),
+            renew_at=asked_at + lifetime - min(RENEW_EARLY, lifetime / 10),
             ends_at=asked_at + lifetime,
         )
 

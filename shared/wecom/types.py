@@ -36,7 +36,7 @@ class Scene(IntEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Customer:
+class CustomerDetails:
     """
     A customer and every relation the app may see.
 
@@ -97,7 +97,7 @@ class ContactWay:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tag:
+class CorpTag:
     """A corp tag."""
 
     tag_id: TagId
@@ -106,21 +106,21 @@ class Tag:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TagGroup:
+class CorpTagGroup:
     """A group of corp tags."""
 
     group_id: str
     name: str
-    tags: tuple[Tag, ...] = ()
+    tags: tuple[CorpTag, ...] = ()
     deleted: bool = False
 
 
-def read_customer(asked: ExternalUserId, pages: list[Fields]) -> Customer:
+def read_customer(asked: ExternalUserId, pages: list[Fields]) -> CustomerDetails:
     """Read the pages of ``externalcontact/get``."""
     contact = _required(pages[0], "external_contact", dict)
     name, corp_name = _text(contact, "name"), _text(contact, "corp_name")
     customer = ExternalUserId(_text(contact, "external_userid") or asked)
-    return Customer(
+    return CustomerDetails(
         customer=customer,
         name=name,
         corp_name=corp_name,
@@ -174,12 +174,12 @@ def read_contact_way_ids(answer: Fields) -> tuple[ContactWayId, ...]:
     return tuple(ContactWayId(_id(way, "config_id")) for way in _objects(answer, "contact_way"))
 
 
-def read_tag_groups(answer: Fields) -> tuple[TagGroup, ...]:
+def read_tag_groups(answer: Fields) -> tuple[CorpTagGroup, ...]:
     """Read the answer of ``externalcontact/get_corp_tag_list``."""
     return tuple(_tag_group(group) for group in _objects(answer, "tag_group"))
 
 
-def read_tag_group(answer: Fields) -> TagGroup:
+def read_tag_group(answer: Fields) -> CorpTagGroup:
     """Read the answer of ``externalcontact/add_corp_tag``."""
     return _tag_group(_required(answer, "tag_group", dict))
 
@@ -212,12 +212,12 @@ def _relation(follow: Fields, customer: ExternalUserId, name: str, corp_name: st
     )
 
 
-def _tag_group(group: Fields) -> TagGroup:
-    return TagGroup(
+def _tag_group(group: Fields) -> CorpTagGroup:
+    return CorpTagGroup(
         group_id=_id(group, "group_id"),
         name=_text(group, "group_name"),
         tags=tuple(
-            Tag(
+            CorpTag(
                 tag_id=TagId(_id(tag, "id")),
                 name=_text(tag, "name"),
                 deleted=_optional(tag, "deleted", bool, False),

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from shared.clock import SystemClock
-from shared.quota.holds import Change
+from shared.quota.holds import HoldChange
 from shared.quota.notices import MemoryNotices, Notices
 from shared.quota.port import HoldKind, Limits
 from shared.quota.rabbitmq import RabbitQuota
@@ -70,13 +70,13 @@ class Ear:
 
     def __init__(self, notices: Notices) -> None:
         self._notices = notices
-        self.heard: list[Change] = []
+        self.heard: list[HoldChange] = []
         notices.listen(self._hear)
 
-    def _hear(self, changes: Sequence[Change]) -> None:
+    def _hear(self, changes: Sequence[HoldChange]) -> None:
         self.heard += changes
 
-    async def hears(self, change: Change) -> Change:
+    async def hears(self, change: HoldChange) -> HoldChange:
         """Return *change* as it was heard, within what time is left of it."""
         async with asyncio.timeout(SOON):
             while True:
@@ -87,8 +87,8 @@ class Ear:
                 await asyncio.sleep(0.01)
 
 
-def a_change(*, version: int = 1, staff: str = "", closed: bool = False) -> Change:
-    return Change(
+def a_change(*, version: int = 1, staff: str = "", closed: bool = False) -> HoldChange:
+    return HoldChange(
         kind=HoldKind.BREAKER,
         endpoint=GET,
         staff=staff,

@@ -10,7 +10,7 @@ from shared.domain.events import Lane
 from shared.queue.message import decode
 from shared.queue.port import Delivery
 from shared.quota.acquirer import Acquirer
-from shared.quota.holds import Change
+from shared.quota.holds import HoldChange
 from shared.quota.notices import Listener, MemoryNotices
 from shared.quota.port import Counters, Grant, HoldKind, Limits, Snapshot
 from shared.quota.sqlite.counters import SqliteQuota
@@ -218,7 +218,7 @@ class WorkerNotices:
     async def refresh(self) -> None:
         return
 
-    async def tell(self, changes: Sequence[Change]) -> None:
+    async def tell(self, changes: Sequence[HoldChange]) -> None:
         self._require_link()
         await self._world.notices.tell(changes)
         now = asyncio.get_running_loop().time()

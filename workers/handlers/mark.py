@@ -12,6 +12,7 @@ from shared.domain.events import Work
 from shared.domain.ids import TagId
 from shared.domain.marks import Mark, Skip, decide_mark, missing_tag_ids
 from shared.domain.relations import Relation
+from shared.wecom.client import RelationWriter
 from workers.outcome import Outcome
 from workers.services import Services
 
@@ -27,7 +28,7 @@ async def mark(work: Work, services: Services) -> Outcome:
     decision = decide_mark(work, None, services.channels)
     if isinstance(decision, Skip) and not decision.needs_details:
         return _skipped(decision)  # spares the call
-    async with services.relations.of(work.staff, work.customer):
+    async with services.wecom.relation(work.staff, work.customer) as writer:
         relation = await read_relation(work, services)
         decision = decide_mark(work, relation, services.channels)
         tag_ids: Mapping[TagName, TagId] = {}
@@ -36,7 +37,7 @@ async def mark(work: Work, services: Services) -> Outcome:
             decision = decide_mark(work, relation, services.channels, tag_ids)
         if isinstance(decision, Skip):
             return _skipped(decision)
-        await _write(decision, relation, tag_ids, services)
+        await _write(decision, relation, tag_ids, writer, services)
         return Outcome(result="marked", channel=decision.channel)
 
 
@@ -54,27 +55,29 @@ async def read_relation(work: Work, services: Services) -> Relation:
     return relation
 
 
-async def _write(decision: Mark, relation: Relation, tag_ids: Mapping[TagName, TagId], services: Services) -> None:
+async def _write(
+    decision: Mark, relation: Relation, tag_ids: Mapping[TagName, TagId], writer: RelationWriter, services: Services
+) -> None:
     if decision.remark is not None or decision.description is not None:
-        await services.wecom.remark(
-            relation.staff, relation.customer, remark=decision.remark, description=decision.description
-        )
+        await writer.remark(remark=decision.remark, description=decision.description)
     if not decision.tags:
         return
     try:
-        await _add_tags(decision, relation, tag_ids, services)
+        await _add_tags(decision, relation, tag_ids, writer)
     except PermanentError:
         services.tags.forget()
         fresh = await services.tags.ids(decision.tags, services.wecom)
         if fresh == tag_ids:
             raise
-        await _add_tags(decision, relation, fresh, services)  # somebody had deleted a tag
+        await _add_tags(decision, relation, fresh, writer)  # somebody had deleted a tag
 
 
-async def _add_tags(decision: Mark, relation: Relation, tag_ids: Mapping[TagName, TagId], services: Services) -> None:
+async def _add_tags(
+    decision: Mark, relation: Relation, tag_ids: Mapping[TagName, TagId], writer: RelationWriter
+) -> None:
     add = missing_tag_ids(decision.tags, relation, tag_ids)
     if add:
-        await services.wecom.mark_tag(relation.staff, relation.customer, add=add)
+        await writer.mark_tag(add=add)
 
 
 def _skipped(decision: Skip) -> Outcome:

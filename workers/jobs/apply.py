@@ -12,8 +12,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from shared.clock import Clock
-from shared.domain.channels.lock import Lock, LockedWay
-from shared.domain.channels.plans import Action, ActionKind, Plan
+from shared.domain.channels.lock import LockedWay, LockedWays
+from shared.domain.channels.plans import Plan, Step, StepKind
 from shared.domain.channels.ways import WayFields, changes
 from shared.domain.errors import (
     CallAborted,
@@ -53,21 +53,21 @@ _OF_ONE_STEP: Final = (StaffBlocked, PermanentError, UnknownCode, TooEarly, Cont
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Failure:
+class FailedStep:
     """A step that could not be done. ``suspects`` are the members it may be about, where it is about one."""
 
-    action: Action
+    action: Step
     error: QudaoError
     suspects: tuple[StaffUserId, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class Applied:
     """What became of a plan: ``left`` was not begun, ``duplicates`` were made and deleted on the way."""
 
-    done: tuple[Action, ...]
-    failed: tuple[Failure, ...]
-    left: tuple[Action, ...]
+    done: tuple[Step, ...]
+    failed: tuple[FailedStep, ...]
+    left: tuple[Step, ...]
     duplicates: int
 
     @property
@@ -77,9 +77,9 @@ class Outcome:
 
 
 @dataclass(slots=True, kw_only=True)
-class _Tally:
-    done: list[Action] = field(default_factory=list)
-    failed: list[tuple[Action, QudaoError]] = field(default_factory=list)
+class _Progress:
+    done: list[Step] = field(default_factory=list)
+    failed: list[tuple[Step, QudaoError]] = field(default_factory=list)
     duplicates: int = 0
     halted: bool = False
 
@@ -96,12 +96,12 @@ class Apply:
         wecom: WeCom,
         reader: WayReader,
         *,
-        save: Callable[[Lock], None],
+        save: Callable[[LockedWays], None],
         clock: Clock,
         stop: asyncio.Event,
         at_once: int = 3,
         notify: Notify = lambda _: None,
-        advance: Callable[[Action], None] = lambda _: None,
+        advance: Callable[[Step], None] = lambda _: None,
         pace: float = 1.0,
     ) -> None:
         """
@@ -121,9 +121,9 @@ class Apply:
         self._notify = notify
         self._advance = advance
         self._pace = pace
-        self._tally = _Tally()
+        self._tally = _Progress()
 
-    async def run(self, plan: Plan) -> Outcome:
+    async def run(self, plan: Plan) -> Applied:
         """
         Make and change ways, then delete, the latter only if all else went well; return what became of it.
 
@@ -132,8 +132,8 @@ class Apply:
         """
         self._save(plan.lock)
         steps = plan.steps()
-        pending = deque(step for step in steps if step.kind is not ActionKind.DELETE)
-        deletions = deque(step for step in steps if step.kind is ActionKind.DELETE)
+        pending = deque(step for step in steps if step.kind is not StepKind.DELETE)
+        deletions = deque(step for step in steps if step.kind is StepKind.DELETE)
         await self._work_off(pending)
         if not self._ended and not self._tally.failed:
             await self._work_off(deletions)
@@ -144,11 +144,11 @@ class Apply:
     def _ended(self) -> bool:
         return self._tally.halted or self._stop.is_set()
 
-    def _save(self, lock: Lock) -> None:
+    def _save(self, lock: LockedWays) -> None:
         self._lock = lock
         self._save_to(lock)
 
-    async def _work_off(self, pending: deque[Action]) -> None:
+    async def _work_off(self, pending: deque[Step]) -> None:
         async def work() -> None:
             while pending and not self._ended:
                 await self._step(pending.popleft())
@@ -157,7 +157,7 @@ class Apply:
             for _ in range(min(self._at_once, len(pending))):
                 group.create_task(work())
 
-    async def _step(self, action: Action) -> None:
+    async def _step(self, action: Step) -> None:
         try:
             await self._carry_out(action)
         except (WeComError, CallAborted, QueueUnavailable, Interrupted, Contested) as error:
@@ -167,19 +167,19 @@ class Apply:
             self._tally.done.append(action)
         self._advance(action)
 
-    async def _carry_out(self, action: Action) -> None:
+    async def _carry_out(self, action: Step) -> None:
         match action:
-            case Action(kind=ActionKind.CREATE | ActionKind.REPLACE, fields=WayFields() as fields):
+            case Step(kind=StepKind.CREATE | StepKind.REPLACE, fields=WayFields() as fields):
                 await patiently(lambda: self._make(action, fields), notify=self._notify, sleep=self._pause)
                 await self._change(self._lock.channels[action.key], fields)
-            case Action(kind=ActionKind.UPDATE, fields=WayFields() as fields, way=LockedWay() as way):
+            case Step(kind=StepKind.UPDATE, fields=WayFields() as fields, way=LockedWay() as way):
                 await self._change(way, fields)
-            case Action(kind=ActionKind.DELETE, way=LockedWay() as way):
+            case Step(kind=StepKind.DELETE, way=LockedWay() as way):
                 await self._delete(way.config_id)
 
     # Making
 
-    async def _make(self, action: Action, fields: WayFields) -> None:
+    async def _make(self, action: Step, fields: WayFields) -> None:
         """Make a way, or find that an earlier call without an answer did; a TransientError says: neither, try again."""
         self._save(self._lock.begun(action.key, action.state, fields, now=self._clock.time()))
         try:
@@ -219,7 +219,7 @@ class Apply:
             is_exclusive=fields.is_exclusive or None,
         )
 
-    async def _look(self, action: Action) -> bool:
+    async def _look(self, action: Step) -> bool:
         """Settle what the calls for *action* have made so far; tell whether its channel has the way now."""
         before = self._lock.channels.get(action.key)
         found = await self._settle(action.state)
@@ -236,7 +236,7 @@ class Apply:
         """Write down what the calls for *state* have made, as far as WeCom shows it now; return how many were found."""
         now = self._clock.time()
         found = await self._reader.made_by(self._lock.intents[state], lambda: self._lock)
-        self._save(self._lock.settled(state, found, now=now))
+        self._save(self._lock.resolved(state, found, now=now))
         return len(found)
 
     async def _sweep(self) -> None:
@@ -293,12 +293,12 @@ class Apply:
 
     # What became of it
 
-    def _outcome(self, left: Iterable[Action]) -> Outcome:
+    def _outcome(self, left: Iterable[Step]) -> Applied:
         able = {userid.casefold() for action in self._tally.done if action.fields for userid in action.fields.staff}
-        return Outcome(
+        return Applied(
             done=tuple(self._tally.done),
             failed=tuple(
-                Failure(action=action, error=error, suspects=_suspects(action, error, able))
+                FailedStep(action=action, error=error, suspects=_suspects(action, error, able))
                 for action, error in self._tally.failed
             ),
             left=tuple(left),
@@ -315,7 +315,7 @@ _ARGUMENTS: Final = {
 }
 
 
-def _suspects(action: Action, error: QudaoError, able: set[str]) -> tuple[StaffUserId, ...]:
+def _suspects(action: Step, error: QudaoError, able: set[str]) -> tuple[StaffUserId, ...]:
     """Return who may be meant by a refusal that names nobody: those of the step whom no other step proved able."""
     if not isinstance(error, WeComError) or not concerns_a_member(error) or action.fields is None:
         return ()

@@ -15,12 +15,12 @@ from typing import Any, Final
 import orjson
 from pydantic import TypeAdapter, ValidationError
 
-from shared.domain.channels.lock import Lock
+from shared.domain.channels.lock import LockedWays
 from shared.domain.errors import ConfigurationError
 from shared.domain.ids import CorpId
 
 VERSION: Final = 1
-_ADAPTER: Final = TypeAdapter(Lock)
+_ADAPTER: Final = TypeAdapter(LockedWays)
 _REBUILD: Final = "move it away and rebuild it with `qudao channels import`"
 
 
@@ -31,7 +31,7 @@ class LockFile:
     path: Path
     corp: CorpId
 
-    def read(self) -> Lock:
+    def read(self) -> LockedWays:
         """
         Return the lock, an empty one when there is no file yet.
 
@@ -41,7 +41,7 @@ class LockFile:
         try:
             raw = self.path.read_bytes()
         except FileNotFoundError:
-            return Lock(corp_id=self.corp)
+            return LockedWays(corp_id=self.corp)
         except OSError as error:
             raise ConfigurationError([f"{self.path}: cannot be read ({error.strerror})"]) from error
         lock = self._decoded(raw)
@@ -51,7 +51,7 @@ class LockFile:
             )
         return lock
 
-    def _decoded(self, raw: bytes) -> Lock:
+    def _decoded(self, raw: bytes) -> LockedWays:
         try:
             document: dict[str, Any] = orjson.loads(raw)
             version = document.pop("version")
@@ -62,7 +62,7 @@ class LockFile:
         except (ValidationError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise ConfigurationError([f"{self.path}: is not a lock of Qudao's, or is damaged; {_REBUILD}"]) from error
 
-    def write(self, lock: Lock) -> None:
+    def write(self, lock: LockedWays) -> None:
         """
         Replace the file with *lock*; after a crash there is the old one or the new one, whole.
 
@@ -124,7 +124,7 @@ def lock_path(channels: Path) -> Path:
     return channels.with_suffix(".lock.json")
 
 
-def _plain(lock: Lock) -> dict[str, Any]:
+def _plain(lock: LockedWays) -> dict[str, Any]:
     document: dict[str, Any] = _ADAPTER.dump_python(lock, mode="json")
     return document
 

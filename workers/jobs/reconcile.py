@@ -12,7 +12,7 @@ from typing import Final
 from shared.domain.events import Lane
 from shared.queue.port import EventQueue
 from workers.jobs.backfill import choose_staff
-from workers.jobs.survey import Change, Finding, Scope, Surveyor, Tally
+from workers.jobs.survey import Correction, Finding, Scope, Surveyor, Tally
 from workers.jobs.walk import Notify, Walk
 
 WINDOW: Final = 7 * 86400.0
@@ -54,7 +54,7 @@ async def reconcile(
     since: float | None = None,
     older_than: float = OLDER_THAN,
     on_walk: Callable[[Walk], None] = lambda _: None,
-    on_change: Callable[[Change], None] = lambda _: None,
+    on_change: Callable[[Correction], None] = lambda _: None,
     notify: Notify = lambda _: None,
 ) -> Reconciliation:
     """

@@ -13,7 +13,7 @@ from shared.domain.errors import QudaoError
 from shared.queue.claims import Claims
 from workers.jobs.reconcile import Reconciliation, reconcile, waiting_messages
 from workers.jobs.survey import Finding, Surveyor, Tally
-from workers.policy import place_of
+from workers.policy import raised_at
 
 log = structlog.get_logger()
 
@@ -73,7 +73,7 @@ class Schedule:
         try:
             result = await self._take_turn()
         except Exception as error:  # noqa: BLE001 - a fault in here is no reason to stop marking
-            log.warning("reconcile.failed", reason=str(error) if isinstance(error, QudaoError) else place_of(error))
+            log.warning("reconcile.failed", reason=str(error) if isinstance(error, QudaoError) else raised_at(error))
             result = "failed"
         self._turns.labels(result).inc()
 

@@ -69,7 +69,7 @@ class Scope:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
+class Correction:
     """A relation that a worker would write to, and what."""
 
     relation: Relation
@@ -126,7 +126,7 @@ class Surveyor:
         tally: Tally,
         publish: bool,
         on_walk: Callable[[Walk], None] = lambda _: None,
-        on_change: Callable[[Change], None] = lambda _: None,
+        on_change: Callable[[Correction], None] = lambda _: None,
         notify: Notify = lambda _: None,
     ) -> Walk:
         """
@@ -215,7 +215,7 @@ class _Judge:
     tag_ids: Mapping[TagName, TagId]
     parked: set[int]
 
-    def judge(self, relation: Relation, tally: Tally) -> Change | None:
+    def judge(self, relation: Relation, tally: Tally) -> Correction | None:
         """Count *relation* and return the change it needs, or None."""
         scope = self.scope
         tally.relations += 1
@@ -227,7 +227,7 @@ class _Judge:
             return self._judge(relation, tally)
         return None
 
-    def _judge(self, relation: Relation, tally: Tally) -> Change | None:
+    def _judge(self, relation: Relation, tally: Tally) -> Correction | None:
         channel = self.channels.by_state(relation.state)
         decision = decide_mark(work_for(self.corp, relation), relation, self.channels, self.tag_ids)
         if channel is None:
@@ -241,7 +241,7 @@ class _Judge:
         tally.channels[channel.key][finding] += 1
         if isinstance(decision, Skip) or finding is Finding.PARKED:
             return None
-        return Change(relation=relation, finding=finding, mark=decision)
+        return Correction(relation=relation, finding=finding, mark=decision)
 
     def _finding(self, channel: Channel, relation: Relation, decision: Mark | Skip) -> Finding:
         if isinstance(decision, Skip):

@@ -5,9 +5,9 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from shared.domain.channels.lock import SLACK, Intent, Lock
+from shared.domain.channels.lock import SLACK, Intent, LockedWays
 from shared.domain.channels.model import Channels
-from shared.domain.channels.plans import Observed, lacks_a_way, refresh, settle
+from shared.domain.channels.plans import Observed, lacks_a_way, refresh, resolve
 from shared.domain.channels.ways import BUTTON, Way, WayFields
 from shared.domain.errors import PermanentError
 from shared.domain.ids import ContactWayId
@@ -47,7 +47,7 @@ class WayReader:
         self._missing: set[ContactWayId] = set()
 
     async def observe(
-        self, channels: Channels, lock: Lock, *, now: float, everything: bool = False, anew: bool = False
+        self, channels: Channels, lock: LockedWays, *, now: float, everything: bool = False, anew: bool = False
     ) -> Observed:
         """
         Return what a plan needs to know, by as few calls as possible.
@@ -66,11 +66,11 @@ class WayReader:
         doubtful = {way.config_id for way in lock.ways() if anew or not way.sure}
         await self._read(doubtful | (ours - listed) | (recent - ours))
         observed = self._observed(lock, recent, now)
-        if everything or lacks_a_way(channels, refresh(settle(lock, observed), observed)):
+        if everything or lacks_a_way(channels, refresh(resolve(lock, observed), observed)):
             await self._read(listed - ours)
         return self._observed(lock, recent, now)
 
-    async def made_by(self, intent: Intent, lock: Callable[[], Lock]) -> list[Way]:
+    async def made_by(self, intent: Intent, lock: Callable[[], LockedWays]) -> list[Way]:
         """Return the ways that came since *intent* began, look like it, and are not in what *lock* returns then."""
         recent = await self._listed(_since([intent]))
         await self._read(recent - lock().ids())
@@ -84,7 +84,7 @@ class WayReader:
         await self._read({config_id})
         return config_id in self._ways
 
-    def _observed(self, lock: Lock, recent: frozenset[ContactWayId], now: float) -> Observed:
+    def _observed(self, lock: LockedWays, recent: frozenset[ContactWayId], now: float) -> Observed:
         gone = lock.ids() & self._missing
         return Observed(ways=dict(self._ways), gone=gone, recent=recent, now=now)
 

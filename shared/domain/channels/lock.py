@@ -72,7 +72,7 @@ class Intent:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Lock:
+class LockedWays:
     """
     What we made for *corp_id*.
 
@@ -129,7 +129,7 @@ class Lock:
         intent = self.intents[way.state]
         return self.assigned(way).with_intent(replace(intent, made=(*intent.made, way.config_id)))
 
-    def settled(self, state: str, found: Iterable[Way], *, now: float) -> Self:
+    def resolved(self, state: str, found: Iterable[Way], *, now: float) -> Self:
         """
         Return the lock after a look for what the intent for *state* may have made.
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final
 
-from shared.domain.channels.lock import Lock, LockedWay, locked_way
+from shared.domain.channels.lock import LockedWay, LockedWays, locked_way
 from shared.domain.channels.model import Channel, ChannelKey, Channels
-from shared.domain.channels.ways import Change, Way, WayFields, changes, fixed_differences, wanted_fields
+from shared.domain.channels.ways import FieldChange, Way, WayFields, changes, fixed_differences, wanted_fields
 from shared.domain.ids import ContactWayId
 
 MOST_DELETIONS: Final = 10
@@ -20,7 +20,7 @@ MOST_DELETED_SHARE: Final = 0.20
 """Deleting more than either of our ways is unsafe, unless it is one way alone."""
 
 
-class ActionKind(StrEnum):
+class StepKind(StrEnum):
     """What is done about one channel or way."""
 
     CREATE = "create"
@@ -33,11 +33,11 @@ class ActionKind(StrEnum):
     """A way of ours that no channel has any more, not deleted."""
 
 
-_NOTHING: Final = frozenset({ActionKind.UNCHANGED, ActionKind.LEFT})
+_NOTHING: Final = frozenset({StepKind.UNCHANGED, StepKind.LEFT})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Action:
+class Step:
     """
     One step of a plan.
 
@@ -47,12 +47,12 @@ class Action:
         fields: How the way will look; None when it is deleted or left.
     """
 
-    kind: ActionKind
+    kind: StepKind
     key: ChannelKey
     state: str
     way: LockedWay | None = None
     fields: WayFields | None = None
-    changes: tuple[Change, ...] = ()
+    changes: tuple[FieldChange, ...] = ()
     reason: str = ""
 
     @property
@@ -89,30 +89,30 @@ class Plan:
         notes: What else a person should know.
     """
 
-    actions: tuple[Action, ...]
-    lock: Lock
+    actions: tuple[Step, ...]
+    lock: LockedWays
     unsafe: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
-    def steps(self) -> tuple[Action, ...]:
+    def steps(self) -> tuple[Step, ...]:
         """Return the actions that call WeCom."""
         return tuple(action for action in self.actions if action.does_something)
 
-    def count(self, kind: ActionKind) -> int:
+    def count(self, kind: StepKind) -> int:
         """Return how many actions are of *kind*."""
         return sum(action.kind is kind for action in self.actions)
 
 
-def settle(lock: Lock, observed: Observed) -> Lock:
+def resolve(lock: LockedWays, observed: Observed) -> LockedWays:
     """Return *lock* with what interrupted calls turned out to have made."""
     for state, intent in lock.intents.items():
         unknown = observed.recent - lock.ids()
         ways = (observed.ways[config_id] for config_id in unknown if config_id in observed.ways)
-        lock = lock.settled(state, filter(intent.looks_like, ways), now=observed.now)
+        lock = lock.resolved(state, filter(intent.looks_like, ways), now=observed.now)
     return lock
 
 
-def refresh(lock: Lock, observed: Observed) -> Lock:
+def refresh(lock: LockedWays, observed: Observed) -> LockedWays:
     """Return *lock* without the ways that are gone, and with the others as they were read."""
     lock = lock.without(*observed.gone)
     for locked in tuple(lock.ways()):
@@ -125,27 +125,27 @@ def refresh(lock: Lock, observed: Observed) -> Lock:
     return lock
 
 
-def lacks_a_way(channels: Channels, lock: Lock) -> bool:
+def lacks_a_way(channels: Channels, lock: LockedWays) -> bool:
     """Tell whether a channel has no way in *lock*, so that those of others must be looked at before one is made."""
     return any(not _fitting(channel, lock.ways()) for channel in channels.all)
 
 
-def make_plan(channels: Channels, lock: Lock, observed: Observed, *, prune: bool = False) -> Plan:
+def make_plan(channels: Channels, lock: LockedWays, observed: Observed, *, prune: bool = False) -> Plan:
     """
     Return what to do so that WeCom has the ways that *channels* describe.
 
     A way that was a channel's once and fits again is used again. With *prune* ways that no channel has are deleted;
     duplicates of our own making always are.
     """
-    lock = refresh(settle(lock, observed), observed)
+    lock = refresh(resolve(lock, observed), observed)
     before = lock
-    actions: list[Action] = []
+    actions: list[Step] = []
     for channel in channels.all:
         way = _best(channel, before)
         if way is not None:
             lock = lock.assigned(replace(way, key=channel.key))
         actions.append(_keep(channel, way) if way else _create(channel, before.channels.get(channel.key)))
-    used = {action.way.config_id for action in actions if action.way and action.kind is not ActionKind.REPLACE}
+    used = {action.way.config_id for action in actions if action.way and action.kind is not StepKind.REPLACE}
     left = [way for way in lock.ways() if way.config_id not in used]
     actions += [_leave(way, channels, prune=prune) for way in left]
     return Plan(
@@ -166,17 +166,17 @@ def _fitting(channel: Channel, ways: Iterable[LockedWay]) -> list[LockedWay]:
     ]
 
 
-def _best(channel: Channel, lock: Lock) -> LockedWay | None:
+def _best(channel: Channel, lock: LockedWays) -> LockedWay | None:
     """Return the way that the channel has, or an earlier one that fits, before making another."""
     fitting = _fitting(channel, lock.ways())
     return next((way for way in fitting if way == lock.channels.get(channel.key)), fitting[0] if fitting else None)
 
 
-def _keep(channel: Channel, way: LockedWay) -> Action:
+def _keep(channel: Channel, way: LockedWay) -> Step:
     wanted = wanted_fields(channel)
     differences = changes(way.fields, wanted)
-    return Action(
-        kind=ActionKind.UPDATE if differences else ActionKind.UNCHANGED,
+    return Step(
+        kind=StepKind.UPDATE if differences else StepKind.UNCHANGED,
         key=channel.key,
         state=channel.state,
         way=replace(way, key=channel.key),
@@ -185,17 +185,19 @@ def _keep(channel: Channel, way: LockedWay) -> Action:
     )
 
 
-def _create(channel: Channel, old: LockedWay | None) -> Action:
+def _create(channel: Channel, old: LockedWay | None) -> Step:
     wanted = wanted_fields(channel)
     if old is None:
-        return Action(kind=ActionKind.CREATE, key=channel.key, state=channel.state, fields=wanted)
+        return Step(kind=StepKind.CREATE, key=channel.key, state=channel.state, fields=wanted)
     fixed = fixed_differences(old.fields, wanted)
     differing = (["state"] if old.state != channel.state else []) + fixed
-    differences = [Change(field=name, before=getattr(old.fields, name), after=getattr(wanted, name)) for name in fixed]
+    differences = [
+        FieldChange(field=name, before=getattr(old.fields, name), after=getattr(wanted, name)) for name in fixed
+    ]
     if old.state != channel.state:
-        differences.insert(0, Change(field="state", before=old.state, after=channel.state))
-    return Action(
-        kind=ActionKind.REPLACE,
+        differences.insert(0, FieldChange(field="state", before=old.state, after=channel.state))
+    return Step(
+        kind=StepKind.REPLACE,
         key=channel.key,
         state=channel.state,
         way=old,
@@ -205,16 +207,16 @@ def _create(channel: Channel, old: LockedWay | None) -> Action:
     )
 
 
-def _leave(way: LockedWay, channels: Channels, *, prune: bool) -> Action:
+def _leave(way: LockedWay, channels: Channels, *, prune: bool) -> Step:
     if way.duplicate:
-        kind, reason = ActionKind.DELETE, "made twice by a call that was interrupted; nobody has its QR code"
+        kind, reason = StepKind.DELETE, "made twice by a call that was interrupted; nobody has its QR code"
     else:
-        kind = ActionKind.DELETE if prune else ActionKind.LEFT
+        kind = StepKind.DELETE if prune else StepKind.LEFT
         reason = "an earlier way of this channel" if way.key in channels.by_key else "no channel has it"
-    return Action(kind=kind, key=way.key, state=way.state, way=way, reason=reason)
+    return Step(kind=kind, key=way.key, state=way.state, way=way, reason=reason)
 
 
-def _strangers(actions: Iterable[Action], lock: Lock, observed: Observed) -> Iterator[str]:
+def _strangers(actions: Iterable[Step], lock: LockedWays, observed: Observed) -> Iterator[str]:
     """Tell which ways are about to be made although one with their state is there that the lock does not know."""
     ours = lock.ids()
     known: dict[str, ContactWayId] = {}
@@ -222,15 +224,15 @@ def _strangers(actions: Iterable[Action], lock: Lock, observed: Observed) -> Ite
         if config_id not in ours:
             known.setdefault(way.state, config_id)
     for action in actions:
-        if action.kind in (ActionKind.CREATE, ActionKind.REPLACE) and action.state in known:
+        if action.kind in (StepKind.CREATE, StepKind.REPLACE) and action.state in known:
             yield (
                 f"channels.{action.key}: a contact way with the state {action.state!r} exists already that the lock "
                 f"does not know (config_id {known[action.state]}); `qudao channels import` takes it over"
             )
 
 
-def _too_many(actions: Iterable[Action], ours: int) -> Iterator[str]:
-    doomed = [action for action in actions if action.kind is ActionKind.DELETE]
+def _too_many(actions: Iterable[Step], ours: int) -> Iterator[str]:
+    doomed = [action for action in actions if action.kind is StepKind.DELETE]
     count = sum(not (action.way and action.way.duplicate) for action in doomed)
     if count > MOST_DELETIONS or count > max(1.0, ours * MOST_DELETED_SHARE):
         yield (
@@ -239,9 +241,9 @@ def _too_many(actions: Iterable[Action], ours: int) -> Iterator[str]:
         )
 
 
-def _notes(actions: Iterable[Action], channels: Channels) -> Iterator[str]:
+def _notes(actions: Iterable[Step], channels: Channels) -> Iterator[str]:
     for action in actions:
-        kept = action.kind in (ActionKind.UNCHANGED, ActionKind.UPDATE)
+        kept = action.kind in (StepKind.UNCHANGED, StepKind.UPDATE)
         unknown = kept and action.fields is not None and action.fields.is_exclusive is None
         if unknown and channels.by_key[action.key].is_exclusive:
             yield f"channels.{action.key}: whether this way is exclusive is not known: WeCom does not show it"
@@ -257,19 +259,19 @@ class Imported:
         spare: Ways whose state a channel has, but which are not the one that was taken; left alone.
     """
 
-    lock: Lock
+    lock: LockedWays
     unknown: tuple[Way, ...] = ()
     spare: tuple[Way, ...] = ()
 
 
-def rebuild(channels: Channels, lock: Lock, observed: Observed) -> Imported:
+def rebuild(channels: Channels, lock: LockedWays, observed: Observed) -> Imported:
     """
     Return the lock as WeCom alone tells it: for each channel the way with its state.
 
     Of several the one that *lock* has counts, then the one that differs least. What the old lock knows of ways that are
     still there is kept.
     """
-    lock = refresh(settle(lock, observed), observed)
+    lock = refresh(resolve(lock, observed), observed)
     by_state: dict[str, list[Way]] = {}
     for way in observed.ways.values():
         by_state.setdefault(way.state, []).append(way)

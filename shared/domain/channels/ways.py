@@ -45,7 +45,7 @@ class Way:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
+class FieldChange:
     """One field of a contact way that differs; values as they are shown to people."""
 
     field: str
@@ -87,22 +87,22 @@ def _type_serves(type_: int, wanted: WayFields) -> bool:
     return wanted.type == MULTIPLE
 
 
-def changes(actual: WayFields, wanted: WayFields) -> tuple[Change, ...]:
+def changes(actual: WayFields, wanted: WayFields) -> tuple[FieldChange, ...]:
     """Return the fields that differ and can be changed. The order of members and the case of userids do not count."""
     return tuple(_changes(actual, wanted))
 
 
-def _changes(actual: WayFields, wanted: WayFields) -> Iterator[Change]:
+def _changes(actual: WayFields, wanted: WayFields) -> Iterator[FieldChange]:
     if actual.memo != wanted.memo:
-        yield Change(field="memo", before=actual.memo, after=wanted.memo)
+        yield FieldChange(field="memo", before=actual.memo, after=wanted.memo)
     if _userids(actual) != _userids(wanted):
-        yield Change(field="staff", before=list(actual.staff), after=list(wanted.staff))
+        yield FieldChange(field="staff", before=list(actual.staff), after=list(wanted.staff))
     if set(actual.party) != set(wanted.party):
-        yield Change(field="party", before=list(actual.party), after=list(wanted.party))
+        yield FieldChange(field="party", before=list(actual.party), after=list(wanted.party))
     if actual.style != wanted.style:
-        yield Change(field="style", before=actual.style, after=wanted.style)
+        yield FieldChange(field="style", before=actual.style, after=wanted.style)
     if actual.skip_verify != wanted.skip_verify:
-        yield Change(field="skip_verify", before=actual.skip_verify, after=wanted.skip_verify)
+        yield FieldChange(field="skip_verify", before=actual.skip_verify, after=wanted.skip_verify)
 
 
 def _userids(fields: WayFields) -> set[str]:

@@ -16,7 +16,7 @@ from aiormq import Channel as RawChannel
 from aiormq.abc import DeliveredMessage
 
 from shared.amqp.connection import CALL_SECONDS, AmqpConnection, translated
-from shared.amqp.lock import exclusively
+from shared.amqp.exclusive import exclusively
 from shared.clock import Clock
 from shared.domain.errors import QueueUnavailable
 from shared.domain.events import Lane

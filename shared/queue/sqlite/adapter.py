@@ -41,7 +41,7 @@ class SqliteQueue:
         self._lanes = Lanes(database, clock, stale)
         self._consumers = 0
         self._consuming = asyncio.Lock()
-        self._lock_file: int | None = None
+        self._consumer_file: int | None = None
 
     async def __aenter__(self) -> Self:
         await self._database.migrate("queue", tables.SCHEMA)
@@ -111,24 +111,24 @@ class SqliteQueue:
     async def _begin_consuming(self) -> None:
         """Become the one process that consumes, and recover what a dead one had claimed."""
         async with self._consuming:
-            if self._lock_file is None:
-                lock_file = _lock(self._database.path)
+            if self._consumer_file is None:
+                consumer_file = _hold(self._database.path)
                 try:
                     await self._lanes.recover()
                 except BaseException:
-                    os.close(lock_file)
+                    os.close(consumer_file)
                     raise
-                self._lock_file = lock_file
+                self._consumer_file = consumer_file
             self._consumers += 1
 
     def _end_consuming(self) -> None:
         self._consumers -= 1
-        if not self._consumers and self._lock_file is not None:
-            os.close(self._lock_file)
-            self._lock_file = None
+        if not self._consumers and self._consumer_file is not None:
+            os.close(self._consumer_file)
+            self._consumer_file = None
 
 
-def _lock(database: Path) -> int:
+def _hold(database: Path) -> int:
     """Lock ``<file>.consumer`` until the returned descriptor is closed, or this process dies."""
     path = database.with_name(f"{database.name}.consumer")
     try:

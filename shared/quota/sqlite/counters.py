@@ -19,7 +19,7 @@ from shared.clock import Clock
 from shared.domain.errors import QueueUnavailable
 from shared.domain.events import Lane
 from shared.quota import ledger
-from shared.quota.ledger import Answer, Request
+from shared.quota.ledger import Answer, SlotRequest
 from shared.quota.port import Grant, Limits, Snapshot, WorkerSeen
 from shared.quota.processes import Machine, Neighbours
 from shared.quota.tether import granted
@@ -123,7 +123,7 @@ class SqliteQuota:
 
     async def exchange(self, endpoint: str, held: Collection[int], turns: "Turns[_Grant]") -> tuple[Answer, float]:
         """Settle what ended and reserve for those who wait; return the answer and when it was given."""
-        request = Request(
+        request = SlotRequest(
             worker=self._process.worker,
             endpoint=endpoint,
             limits=self._limits,
@@ -149,7 +149,7 @@ class SqliteQuota:
         def work(connection: Connection) -> None:
             now = self._monotonic()
             for endpoint in self._apis:
-                request = Request(worker=self._process.worker, endpoint=endpoint, limits=self._limits, held=held)
+                request = SlotRequest(worker=self._process.worker, endpoint=endpoint, limits=self._limits, held=held)
                 ledger.settle(connection, request, now)
             if not held:
                 ledger.sign_off(connection, self._process.worker)

@@ -6,7 +6,7 @@ from typing import Any
 
 from apsw import Connection
 
-from shared.quota.holds import Change
+from shared.quota.holds import HoldChange
 from shared.quota.notices import Listener
 from shared.quota.port import HoldKind
 from shared.sqlite import Database
@@ -41,7 +41,7 @@ class SqliteNotices:
             now = self._monotonic()
             self._listener([_change(row[1:], now) for row in rows])
 
-    async def tell(self, changes: Sequence[Change]) -> None:
+    async def tell(self, changes: Sequence[HoldChange]) -> None:
         """Write *changes* where every process reads them before its next call."""
 
         def work(connection: Connection) -> None:
@@ -63,7 +63,7 @@ class SqliteNotices:
         return await self._database.write(work)
 
 
-def _tell(connection: Connection, change: Change, now: float) -> None:
+def _tell(connection: Connection, change: HoldChange, now: float) -> None:
     """Keep *change* under a new number, unless something newer is kept."""
     where = (change.kind, change.endpoint, change.staff)
     known: Any = connection.execute(
@@ -80,9 +80,9 @@ def _tell(connection: Connection, change: Change, now: float) -> None:
     )
 
 
-def _change(row: Sequence[Any], now: float) -> Change:
+def _change(row: Sequence[Any], now: float) -> HoldChange:
     kind, endpoint, staff, version, until, closed, long, errcode, reason = row
-    return Change(
+    return HoldChange(
         kind=HoldKind(kind),
         endpoint=endpoint,
         staff=staff,

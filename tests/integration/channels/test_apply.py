@@ -12,7 +12,7 @@ import pytest
 from shared.domain.channels.file import load_channels
 from shared.domain.channels.lock import SETTLED
 from shared.domain.channels.model import Channels
-from shared.domain.channels.plans import ActionKind, Observed, Plan, make_plan
+from shared.domain.channels.plans import Observed, Plan, StepKind, make_plan
 from shared.domain.errors import ConfigurationError, TransientError
 from shared.domain.ids import CorpId
 from shared.quota.port import Limits
@@ -23,7 +23,7 @@ from simulator.play import Simulator
 from simulator.server import run_simulator
 from tests.doubles.quota import MemoryQuota
 from tests.rigs.interruptions import campaign, channels_file
-from workers.jobs.apply import Apply, Contested, Outcome
+from workers.jobs.apply import Applied, Apply, Contested
 from workers.jobs.lock_file import LockFile
 from workers.jobs.way_reader import WayReader
 
@@ -53,7 +53,7 @@ class Operator:
         observed = await self.reader().observe(channels, lock, now=self.simulator.clock.time())
         return make_plan(channels, lock, observed, prune=prune)
 
-    async def carry_out(self, plan: Plan) -> Outcome:
+    async def carry_out(self, plan: Plan) -> Applied:
         apply = Apply(
             self._wecom,
             self.reader(),
@@ -65,7 +65,7 @@ class Operator:
         )
         return await apply.run(plan)
 
-    async def apply(self, channels: Channels, *, prune: bool = False) -> Outcome:
+    async def apply(self, channels: Channels, *, prune: bool = False) -> Applied:
         return await self.carry_out(await self.plan(channels, prune=prune))
 
     def is_right(self, channels: Channels) -> bool:
@@ -219,10 +219,10 @@ async def test_nothing_is_deleted_when_something_else_failed(simulator, operator
     text = channels_file(2).replace('name = "渠道1"', 'name = "渠道1"\nstate = "new"\nstaff = ["chen.wei"]')
     simulator.put_member("chen.wei", activated=False)
     plan = await operator.plan(load_channels(text), prune=True)
-    assert plan.count(ActionKind.DELETE) == 1
+    assert plan.count(StepKind.DELETE) == 1
     outcome = await operator.carry_out(plan)
     assert [failure.suspects for failure in outcome.failed] == [("chen.wei",)]
-    assert [action.kind for action in outcome.left] == [ActionKind.DELETE]
+    assert [action.kind for action in outcome.left] == [StepKind.DELETE]
     assert Counter(w.fields["state"] for w in simulator.corp.ways.values()) == {"qd_c0": 1, "qd_c1": 1}
 
 

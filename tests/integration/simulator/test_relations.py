@@ -4,7 +4,7 @@ import pytest
 
 from simulator.clients import NotPossible
 from simulator.corp import App, RelationStatus
-from simulator.scans import Outcome
+from simulator.scans import ScanOutcome
 from tests.rigs.simulator import Rig, rig
 
 SECOND = {
@@ -179,7 +179,7 @@ async def test_s17_a_new_customer_gives_an_add_event_with_state() -> None:
     async with rig() as r:
         scan = await r.scan(config_id=await r.client.add_way("展会🎪"))
         event = r.receiver.events[-1]
-        assert scan.outcome is Outcome.ADDED
+        assert scan.outcome is ScanOutcome.ADDED
         assert (event["ChangeType"], event["State"]) == ("add_external_contact", "展会🎪")
         assert (event["UserID"], event["ExternalUserID"]) == ("lin.qiao", scan.external_userid)
         assert (event["FromUserName"], event["MsgType"], event["Event"]) == ("sys", "event", "change_external_contact")
@@ -194,7 +194,7 @@ async def test_s17_friends_who_scan_again_give_nothing() -> None:
     async with rig() as r:
         customer = await r.friend("one")
         again = await r.scan(config_id=await r.client.add_way("two"), customer=customer)
-        assert again.outcome is Outcome.ALREADY_FRIENDS
+        assert again.outcome is ScanOutcome.ALREADY_FRIENDS
         assert (len(r.receiver.events), (await follow(r, customer))["state"]) == (1, "one")
 
 
@@ -205,7 +205,7 @@ async def test_s17_a_customer_who_left_comes_back_with_the_old_state_or_none(swi
         customer = await r.friend("one")
         r.simulator.act("customer_deletes", "lin.qiao", customer)
         again = await r.scan(config_id=await r.client.add_way("two"), customer=customer)
-        assert again.outcome is Outcome.READDED
+        assert again.outcome is ScanOutcome.READDED
         assert r.receiver.changes() == ["add_external_contact", "del_follow_user", "add_external_contact"]
         assert r.receiver.events[-1].get("State") == state
 
@@ -225,7 +225,7 @@ async def test_s17_without_skip_verify_nothing_happens_until_the_member_accepts(
     """The relation is pending and silent; accepting it sends the add event."""
     async with rig() as r:
         scan = await r.scan(config_id=await r.client.add_way(skip_verify=False))
-        assert (scan.outcome, r.receiver.events) == (Outcome.PENDING, [])
+        assert (scan.outcome, r.receiver.events) == (ScanOutcome.PENDING, [])
         body = {"action": "accept", "userid": "lin.qiao", "external_userid": scan.external_userid}
         assert (await r.client.control("POST", "relations", body))["status"] == "full"
         await r.simulator.settled()
@@ -236,7 +236,7 @@ async def test_s17_skip_verify_may_be_ignored() -> None:
     """With the switch the scan gives add_half, and add when the member accepts; one welcome for both."""
     async with rig(honour_skip_verify=False) as r:
         scan = await r.scan(config_id=await r.client.add_way())
-        assert (scan.outcome, r.receiver.changes()) == (Outcome.HALF_ADDED, ["add_half_external_contact"])
+        assert (scan.outcome, r.receiver.changes()) == (ScanOutcome.HALF_ADDED, ["add_half_external_contact"])
         assert (await details(r, scan.external_userid))["errcode"] == 84061
         code = r.receiver.events[0]["WelcomeCode"]
         assert await r.client.code("externalcontact/send_welcome_msg", welcome_code=code, text={"content": "hi"}) == 0
@@ -251,9 +251,9 @@ async def test_s17_a_dead_code_leads_nowhere() -> None:
     async with rig() as r:
         way = await r.client.add_way()
         r.simulator.put_member("lin.qiao", departed=True)
-        assert (await r.scan(config_id=way)).outcome is Outcome.NO_MEMBER
+        assert (await r.scan(config_id=way)).outcome is ScanOutcome.NO_MEMBER
         await r.client.post("externalcontact/del_contact_way", config_id=way)
-        assert (await r.scan(config_id=way)).outcome is Outcome.DEAD_CODE
+        assert (await r.scan(config_id=way)).outcome is ScanOutcome.DEAD_CODE
         assert (r.simulator.corp.customers, r.receiver.events) == ({}, [])
 
 

@@ -35,6 +35,7 @@ from tests.doubles.wecom import (
     reset,
     scripted_wecom,
 )
+from tests.rigs.relations import mark_tag, remark
 
 GET = "externalcontact/get"
 BATCH = "externalcontact/batch/get_by_user"
@@ -235,8 +236,8 @@ async def test_members_and_customers_are_listed(server, wecom):
 
 async def test_remark_sends_only_what_is_given(server, wecom):
     """A field that is not given is not in the body; the text goes out as raw UTF-8."""
-    await wecom.remark(LIN, NANA, remark="展会26-Nana 🌸")
-    await wecom.remark(LIN, NANA, description="", remark_mobiles=())
+    await remark(wecom, LIN, NANA, remark="展会26-Nana 🌸")
+    await remark(wecom, LIN, NANA, description="", remark_mobiles=())
     first, second = server.calls(REMARK)
     assert first.body == {"userid": LIN, "external_userid": NANA, "remark": "展会26-Nana 🌸"}
     assert "展会26-Nana 🌸".encode() in first.raw
@@ -247,9 +248,9 @@ async def test_remark_sends_only_what_is_given(server, wecom):
 async def test_a_write_that_changes_nothing_is_not_sent(server, wecom):
     """remark without a field and mark_tag without a tag are bugs of the caller."""
     with pytest.raises(ValueError, match="field"):
-        await wecom.remark(LIN, NANA)
+        await remark(wecom, LIN, NANA)
     with pytest.raises(ValueError, match="tag"):
-        await wecom.mark_tag(LIN, NANA)
+        await mark_tag(wecom, LIN, NANA)
     assert server.seen == []
 
 
@@ -267,10 +268,10 @@ async def test_writes_to_one_relation_never_overlap(server, quota, wecom):
     server.script(REMARK, hold)
     server.script("externalcontact/mark_tag", hold)
     async with asyncio.TaskGroup() as group:
-        group.create_task(wecom.remark(LIN, NANA, remark="a"))
+        group.create_task(remark(wecom, LIN, NANA, remark="a"))
         await news.wait()
-        group.create_task(wecom.on(Lane.BULK).mark_tag(StaffUserId("LIN.QIAO"), NANA, add=[TagId("et1")]))
-        group.create_task(wecom.remark(LIN, BO, remark="b"))
+        group.create_task(mark_tag(wecom.on(Lane.BULK), StaffUserId("LIN.QIAO"), NANA, add=[TagId("et1")]))
+        group.create_task(remark(wecom, LIN, BO, remark="b"))
         async with asyncio.timeout(5):
             while len(arrived) < 2:
                 news.clear()
@@ -286,8 +287,8 @@ async def test_a_write_after_a_failed_one_goes_on(server, wecom):
     """A write that fails leaves the relation free for the next."""
     server.script(REMARK, {"errcode": 45035}, {"errcode": 0})
     with pytest.raises(Congested):
-        await wecom.remark(LIN, NANA, remark="a")
-    await wecom.remark(LIN, NANA, remark="a")
+        await remark(wecom, LIN, NANA, remark="a")
+    await remark(wecom, LIN, NANA, remark="a")
 
 
 async def test_contact_ways_live_their_whole_life(server, wecom):
@@ -354,7 +355,7 @@ async def test_corp_tags_are_read_and_written(server, wecom):
     assert server.calls("externalcontact/edit_corp_tag")[0].body == {"id": "et1", "name": "新"}
     await wecom.del_corp_tag(tag_ids=[TagId("et1")])
     assert server.calls("externalcontact/del_corp_tag")[0].body == {"tag_id": ["et1"]}
-    await wecom.mark_tag(LIN, NANA, add=[TagId("et1")], remove=[TagId("et2")])
+    await mark_tag(wecom, LIN, NANA, add=[TagId("et1")], remove=[TagId("et2")])
     assert server.calls("externalcontact/mark_tag")[0].body == {
         "userid": LIN,
         "external_userid": NANA,
@@ -414,10 +415,10 @@ async def test_only_api_names_are_called(server, wecom, endpoint):
 async def test_a_failure_leaves_the_permit_as_what_it_means(server, quota, wecom):
     """The quota sees success or the mapped error, under the lane and the API of the call."""
     server.script(REMARK, {"errcode": 0}, {"errcode": 45009}, {"errcode": 60011}, reset)
-    await wecom.remark(LIN, NANA, remark="a")
+    await remark(wecom, LIN, NANA, remark="a")
     for lane, error in [(Lane.FAST, RateLimited), (Lane.BULK, StaffBlocked), (Lane.LIVE, TransientError)]:
         with pytest.raises(error):
-            await wecom.on(lane).remark(LIN, NANA, remark="a")
+            await remark(wecom.on(lane), LIN, NANA, remark="a")
     assert quota.left == [
         (REMARK, Lane.LIVE, None),
         (REMARK, Lane.FAST, RateLimited),
@@ -441,8 +442,8 @@ async def test_a_cancelled_call_gives_its_permit_back(server, quota, wecom):
 
 async def test_the_quota_learns_which_member_a_call_acts_for(quota, wecom):
     """A call for one member names it to the quota; a call for several, or for none, names nobody."""
-    await wecom.remark(LIN, NANA, remark="a")
-    await wecom.mark_tag(LIN, NANA, add=[TagId("et1")])
+    await remark(wecom, LIN, NANA, remark="a")
+    await mark_tag(wecom, LIN, NANA, add=[TagId("et1")])
     await wecom.update_contact_way(ContactWayId("c"), users=[LIN])
     await wecom.update_contact_way(ContactWayId("c"), users=[LIN, ZHOU])
     await wecom.send_welcome_msg("code", text="hi")
@@ -484,7 +485,7 @@ async def test_no_readable_answer_is_transient(server, wecom, reply):
     """A broken connection, a 5xx, an empty, HTML or unreadable answer leaves the outcome unknown: try again."""
     server.script(REMARK, reply)
     with pytest.raises(TransientError) as caught:
-        await wecom.remark(LIN, NANA, remark="a")
+        await remark(wecom, LIN, NANA, remark="a")
     assert type(caught.value) is TransientError
     assert caught.value.errcode is None
 
@@ -502,7 +503,7 @@ async def test_a_slow_answer_is_transient(server, quota):
         server.script(REMARK, script)
         async with client_of(server, quota, timeout=0.2) as wecom, asyncio.timeout(5):
             with pytest.raises(TransientError, match=r"within 0\.2 s"):
-                await wecom.remark(LIN, NANA, remark="a")
+                await remark(wecom, LIN, NANA, remark="a")
 
 
 async def test_an_unreachable_server_is_transient(server):
@@ -519,7 +520,7 @@ async def test_a_missing_or_redirected_api_is_permanent(server, wecom, status):
     redirect = web.Response(status=status, headers={"Location": f"{server.url}/cgi-bin/elsewhere"})
     server.script(REMARK, redirect)
     with pytest.raises(PermanentError, match=str(status)):
-        await wecom.remark(LIN, NANA, remark="a")
+        await remark(wecom, LIN, NANA, remark="a")
     assert server.calls("elsewhere") == []
 
 
@@ -572,7 +573,7 @@ async def test_a_revoked_token_costs_a_hundred_calls_one_refresh(server, wecom):
 async def test_a_refused_token_is_replaced_and_the_call_repeated(server, quota, wecom, code):
     """One refusal is invisible to the caller; the quota sees it as transient, never as a reason to stop."""
     server.script(REMARK, {"errcode": code}, {"errcode": 0})
-    await wecom.remark(LIN, NANA, remark="a")
+    await remark(wecom, LIN, NANA, remark="a")
     assert len(server.calls("gettoken")) == 2
     assert [left for _, _, left in quota.left] == [TokenRefused, None]
 
@@ -584,7 +585,7 @@ async def test_a_token_refused_twice_is_not_fetched_again(server, wecom, code, e
     """The second refusal is told to the caller: 40001 needs a person, the others a later try."""
     server.script(REMARK, {"errcode": code})
     with pytest.raises(error):
-        await wecom.remark(LIN, NANA, remark="a")
+        await remark(wecom, LIN, NANA, remark="a")
     assert len(server.calls(REMARK)) == 2
     assert len(server.calls("gettoken")) == 2
 
@@ -639,8 +640,8 @@ async def test_no_secret_leaves_the_client(server, quota, caplog, reply, endpoin
     server.script(endpoint, reply)
     async with client_of(server, quota, timeout=0.3) as wecom:
         with pytest.raises(WeComError) as caught:
-            await wecom.remark(
-                StaffUserId("PLANTED-staff"), ExternalUserId("PLANTED-customer"), remark="PLANTED-remark"
+            await remark(
+                wecom, StaffUserId("PLANTED-staff"), ExternalUserId("PLANTED-customer"), remark="PLANTED-remark"
             )
         shown = [repr(wecom), repr(wecom.__dict__), caplog.text]
     errors = chain(caught.value)

@@ -24,6 +24,7 @@ from simulator.config import EmptyBatch, SimulatorConfig, TokenRenewal
 from simulator.play import Simulator
 from simulator.server import run_simulator
 from tests.doubles.quota import MemoryQuota
+from tests.rigs.relations import mark_tag, remark
 
 LIN = StaffUserId("lin.qiao")
 
@@ -72,7 +73,7 @@ async def test_a_customer_is_read_and_marked(rig):
     relation = (await wecom.get_customer(nana)).relation_with(StaffUserId("LIN.QIAO"))
     assert relation is not None
     assert (relation.state, relation.remark) == ("qd_expo26", relation.name)
-    await wecom.remark(LIN, nana, remark="展会26-x", description="2026")
+    await remark(wecom, LIN, nana, remark="展会26-x", description="2026")
     assert rig.simulator.remark_of(LIN, nana) == "展会26-x"
     again = (await wecom.get_customer(nana)).relation_with(LIN)
     assert again is not None
@@ -192,11 +193,11 @@ async def test_tags_are_made_once_and_put_on_a_relation(rig):
     assert (listed.group_id, listed.name) == (group.group_id, "来源")
     assert sorted(tag.name for tag in listed.tags) == ["地推", "展会"]
     tag = next(tag for tag in listed.tags if tag.name == "展会")
-    await wecom.mark_tag(LIN, nana, add=[tag.tag_id])
+    await mark_tag(wecom, LIN, nana, add=[tag.tag_id])
     assert [relation.tag_ids for relation in (await wecom.get_customer(nana)).relations] == [{tag.tag_id}]
     pages = [page async for page in wecom.get_by_user([LIN])]
     assert pages[0].relations[0].tag_ids == {tag.tag_id}
-    await wecom.mark_tag(LIN, nana, remove=[tag.tag_id])
+    await mark_tag(wecom, LIN, nana, remove=[tag.tag_id])
     assert [relation.tag_ids for relation in (await wecom.get_customer(nana)).relations] == [frozenset()]
     await wecom.edit_corp_tag(tag.tag_id, "展览")
     await wecom.del_corp_tag(group_ids=[group.group_id])
@@ -223,7 +224,7 @@ async def test_a_hundred_calls_at_once_stay_within_the_quota(rig):
     wecom = await rig.client()
     async with asyncio.TaskGroup() as group:
         for customer in customers:
-            group.create_task(wecom.remark(LIN, customer, remark="展会26"))
+            group.create_task(remark(wecom, LIN, customer, remark="展会26"))
     assert all(rig.simulator.remark_of(LIN, customer) == "展会26" for customer in customers)
     assert rig.calls("gettoken") == 1
     assert rig.simulator.journal.most_in_flight()["externalcontact/remark"] == 3
@@ -237,8 +238,8 @@ async def test_writes_to_one_relation_never_conflict(rig):
     (tag,) = (await wecom.add_corp_tag("来源", ["展会"])).tags
     async with asyncio.TaskGroup() as group:
         for number in range(10):
-            group.create_task(wecom.remark(LIN, nana, remark=f"展会{number}"))
-            group.create_task(wecom.mark_tag(StaffUserId("LIN.QIAO"), nana, add=[tag.tag_id]))
+            group.create_task(remark(wecom, LIN, nana, remark=f"展会{number}"))
+            group.create_task(mark_tag(wecom, StaffUserId("LIN.QIAO"), nana, add=[tag.tag_id]))
     assert rig.calls("externalcontact/remark") == rig.calls("externalcontact/mark_tag") == 10
 
 
@@ -305,7 +306,7 @@ async def test_a_relation_that_ended_or_never_was_is_early(rig):
     wecom = await rig.client()
     rig.simulator.act("staff_deletes", LIN, nana)
     with pytest.raises(TooEarly):
-        await wecom.remark(LIN, nana, remark="x")
+        await remark(wecom, LIN, nana, remark="x")
     with pytest.raises(TooEarly):
         await wecom.get_customer(ExternalUserId("wmNobody"))
 
@@ -314,7 +315,7 @@ async def test_a_remark_that_is_too_long_is_permanent(rig):
     """21 characters are refused for good, and nothing is written."""
     (nana,) = populated(rig)
     with pytest.raises(PermanentError) as caught:
-        await (await rig.client()).remark(LIN, nana, remark="x" * 21)
+        await remark((await rig.client()), LIN, nana, remark="x" * 21)
     assert caught.value.errcode == 40058
     assert rig.simulator.remark_of(LIN, nana) != "x" * 21
 
@@ -339,9 +340,9 @@ async def test_a_fault_costs_one_try(rig, fault, fields):
     wecom = await rig.client(timeout=1.5)
     rig.simulator.fail(fault, "externalcontact/remark", count=1, **fields)
     with pytest.raises(TransientError) as caught:
-        await wecom.remark(LIN, nana, remark="展会26")
+        await remark(wecom, LIN, nana, remark="展会26")
     assert isinstance(caught.value, WeComError)
-    await wecom.remark(LIN, nana, remark="展会26")
+    await remark(wecom, LIN, nana, remark="展会26")
     assert rig.simulator.remark_of(LIN, nana) == "展会26"
     assert sum(1 for _ in rig.simulator.journal.calls("externalcontact/remark")) == 2
 

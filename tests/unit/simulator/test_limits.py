@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simulator.config import SimulatorConfig
-from simulator.limits import Limits, SlidingWindow
+from simulator.limits import FrequencyLimits, SlidingWindow
 
 CONFIG = SimulatorConfig.quiet(corp_per_minute=3, corp_per_hour=5, ip_per_minute=100, ip_per_hour=100)
 
@@ -24,7 +24,7 @@ def test_no_window_ever_accepts_more_than_its_limit(gaps: list[float]) -> None:
 
 def test_the_hour_counts_over_its_minutes() -> None:
     """Two full minutes fill the hour; its block then lasts an hour."""
-    limits = Limits()
+    limits = FrequencyLimits()
 
     def call(now: float) -> bool:
         return limits.admits("get", "192.0.2.1", now, CONFIG)
@@ -37,7 +37,7 @@ def test_the_hour_counts_over_its_minutes() -> None:
 
 def test_refused_calls_do_not_count() -> None:
     """A call refused by one window takes no place in the others."""
-    limits = Limits()
+    limits = FrequencyLimits()
     for now in range(10):
         limits.admits("get", "192.0.2.1", now, CONFIG)
     assert len(limits.window("192.0.2.1", "get", "hour").times) == 3
@@ -45,7 +45,7 @@ def test_refused_calls_do_not_count() -> None:
 
 def test_a_key_is_held_by_one_call_at_a_time() -> None:
     """A relation taken is not taken again until it is free."""
-    limits = Limits()
+    limits = FrequencyLimits()
     assert limits.occupy(("relation", "a", "b"))
     assert not limits.occupy(("relation", "a", "b"))
     limits.free(("relation", "a", "b"))

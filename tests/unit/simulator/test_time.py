@@ -6,12 +6,12 @@ import time
 import pytest
 
 from simulator.clock import ScenarioClock
-from simulator.outbox import Delivery, Outbox
+from simulator.due import DueCallback, DueCallbacks
 from simulator.play import APP
 
 
-def delivery(change: str) -> Delivery:
-    return Delivery(app=APP, message=b"", change=change)
+def delivery(change: str) -> DueCallback:
+    return DueCallback(app=APP, message=b"", change=change)
 
 
 def test_the_clock_is_real_time_plus_what_was_added() -> None:
@@ -29,7 +29,7 @@ def test_the_clock_is_real_time_plus_what_was_added() -> None:
 async def test_deliveries_come_in_the_order_they_are_due() -> None:
     """A later put that is due earlier comes first; equal times keep their order."""
     clock = ScenarioClock()
-    outbox = Outbox(clock)
+    outbox = DueCallbacks(clock)
     now = clock.time()
     for change, due in (("late", now - 1), ("early", now - 2), ("late too", now - 1)):
         outbox.put(delivery(change), due)
@@ -39,7 +39,7 @@ async def test_deliveries_come_in_the_order_they_are_due() -> None:
 async def test_a_taker_wakes_when_the_clock_is_pushed_or_something_comes() -> None:
     """Held-back deliveries wait for their time, not for real time; an earlier one is not held up by them."""
     clock = ScenarioClock()
-    outbox = Outbox(clock)
+    outbox = DueCallbacks(clock)
     async with asyncio.TaskGroup() as group:
         first = group.create_task(outbox.take())
         await asyncio.sleep(0)
@@ -57,7 +57,7 @@ async def test_a_taker_wakes_when_the_clock_is_pushed_or_something_comes() -> No
 async def test_settled_means_taken_and_done() -> None:
     """Waiting and under way both count; a retry put before done keeps it unsettled."""
     clock = ScenarioClock()
-    outbox = Outbox(clock)
+    outbox = DueCallbacks(clock)
     await outbox.settled()
     outbox.put(delivery("one"), clock.time())
     taken = await outbox.take()

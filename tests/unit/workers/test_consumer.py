@@ -15,8 +15,8 @@ from shared.queue.message import Message, message_for
 from shared.queue.port import STALE_SECONDS
 from tests.doubles.queue import MemoryQueue
 from workers.consumer import SLOTS, Worker
+from workers.delivery_log import DeliveryLog
 from workers.outcome import Outcome
-from workers.reporting import Reporter
 
 CLOCK = SystemClock()
 MARKED = Outcome(result="marked", channel="expo")
@@ -48,7 +48,7 @@ class Bench:
             handlers={Lane.LIVE: handler},
             wait_open=wait_open,
             clock=CLOCK,
-            reporter=Reporter(self.registry, CLOCK),
+            reporter=DeliveryLog(self.registry, CLOCK),
             grace=grace,
         )
 

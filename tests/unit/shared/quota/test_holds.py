@@ -3,7 +3,7 @@
 import pytest
 
 from shared.domain.errors import ConfigurationNeeded, Congested, PermanentError, RateLimited, StaffBlocked
-from shared.quota.holds import Change, Holds, key_of
+from shared.quota.holds import HoldChange, Holds, hold_key
 from shared.quota.port import HoldKind, Limits
 
 GET = "externalcontact/get"
@@ -170,7 +170,7 @@ def test_news_are_taken_over_once(holds: Holds) -> None:
 def test_a_brake_is_never_shortened_by_news(holds: Holds) -> None:
     """Two workers noticed the same overrun: the longer brake counts."""
     holds.failed(limited(), GET, "", started=9.0, now=10.0)
-    told = Change(kind=HoldKind.BRAKE, endpoint=GET, version=2, seconds=5.0)
+    told = HoldChange(kind=HoldKind.BRAKE, endpoint=GET, version=2, seconds=5.0)
     assert holds.merge(told, 11.0)
     assert until(holds, 11.0) == 71.0
 
@@ -179,7 +179,7 @@ def test_news_of_a_closed_breaker_close_it(holds: Holds) -> None:
     """A newer change wins, an older one that arrives late does not reopen it."""
     opened = holds.failed(blocked(), GET, "", started=9.0, now=10.0)
     assert opened is not None
-    closed = Change(kind=HoldKind.BREAKER, endpoint=GET, version=3, seconds=0, closed=True)
+    closed = HoldChange(kind=HoldKind.BREAKER, endpoint=GET, version=3, seconds=0, closed=True)
     assert holds.merge(closed, 20.0)
     assert not holds.merge(opened, 21.0)
     assert holds.pause(GET, "", 21.0) is None
@@ -194,9 +194,9 @@ def test_a_worker_that_joins_learns_everything(holds: Holds) -> None:
         fresh.merge(change, 1000.0)
     assert until(fresh, 1000.0) == 1041.0
     assert until(fresh, 1000.0, REMARK) == 1040.0
-    late = [key_of(change) for change in holds.changes(100.0)]
+    late = [hold_key(change) for change in holds.changes(100.0)]
     assert (HoldKind.BRAKE, GET, "") in late
-    assert (HoldKind.BRAKE, GET, "") not in [key_of(change) for change in holds.changes(200.0)]
+    assert (HoldKind.BRAKE, GET, "") not in [hold_key(change) for change in holds.changes(200.0)]
 
 
 def test_a_worker_without_a_token_calls_nothing(holds: Holds) -> None:

@@ -6,7 +6,7 @@ from apsw import Connection
 
 from shared.domain.events import Lane
 from shared.quota import ledger
-from shared.quota.ledger import Answer, Process, Request
+from shared.quota.ledger import Answer, Process, SlotRequest
 from shared.quota.port import Limits
 
 GET = "externalcontact/get"
@@ -31,7 +31,7 @@ def ask(
     since: float = 0.0,
     limits: Limits = LIMITS,
 ) -> Answer:
-    request = Request(
+    request = SlotRequest(
         worker=worker,
         endpoint=GET,
         limits=limits,
@@ -73,7 +73,7 @@ def test_the_dead_are_counted_until_they_are_found(connection: Connection) -> No
     show_up(connection, "dead", 0.0)
     ask(connection, 0.0, worker="dead", wanted=(Lane.LIVE,) * 3)
     assert not ask(connection, 30.0).granted
-    request = Request(worker="a", endpoint=GET, limits=LIMITS)
+    request = SlotRequest(worker="a", endpoint=GET, limits=LIMITS)
     ledger.bury(connection, request, 36.0, lambda *_: False)
     ledger.bury(connection, request, 38.0, lambda *_: False)
     assert ledger.count(connection, GET, LIMITS, 38.0).in_flight == 3
@@ -88,7 +88,7 @@ def test_who_is_back_was_not_dead(connection: Connection) -> None:
     """A process that was stopped for long, and goes on before it was buried, keeps its places."""
     show_up(connection, "silent", 0.0)
     ask(connection, 0.0, worker="silent", wanted=(Lane.LIVE,))
-    request = Request(worker="a", endpoint=GET, limits=LIMITS)
+    request = SlotRequest(worker="a", endpoint=GET, limits=LIMITS)
     ledger.bury(connection, request, 36.0, lambda *_: False)
     ledger.bury(connection, request, 37.0, lambda *_: True)
     ledger.bury(connection, request, 60.0, lambda *_: False)
@@ -132,7 +132,7 @@ def test_a_process_that_is_silent_holds_nobody_up(connection: Connection) -> Non
     ask(connection, 0.0, worker="silent", since=0.0, wanted=(Lane.LIVE,) * 3, limits=Limits(in_flight=1))
     show_up(connection, "a", 1.0)
     assert not ask(connection, 1.0, since=0.5, limits=Limits(in_flight=1)).granted
-    ledger.bury(connection, Request(worker="a", endpoint=GET, limits=LIMITS), 1.0, lambda *_: True)
+    ledger.bury(connection, SlotRequest(worker="a", endpoint=GET, limits=LIMITS), 1.0, lambda *_: True)
     connection.execute("DELETE FROM quota_running")
     assert ask(connection, 10.0, since=0.5, limits=Limits(in_flight=1)).granted
 

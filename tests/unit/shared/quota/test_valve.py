@@ -17,7 +17,7 @@ from shared.domain.errors import (
     WeComError,
 )
 from shared.domain.events import Lane
-from shared.quota.holds import Change
+from shared.quota.holds import HoldChange
 from shared.quota.notices import MemoryNotices
 from shared.quota.port import HoldKind, Limits
 from shared.quota.valve import Valve
@@ -290,6 +290,6 @@ async def test_news_wake_those_who_wait() -> None:
         waiting = group.create_task(deployment.valves[0].wait_open([GET]))
         await asyncio.sleep(1)
         assert not waiting.done()
-        closed = Change(kind=HoldKind.BREAKER, endpoint=GET, version=9, seconds=0, closed=True)
+        closed = HoldChange(kind=HoldKind.BREAKER, endpoint=GET, version=9, seconds=0, closed=True)
         await deployment.notices.tell([closed])
     assert now() < 2

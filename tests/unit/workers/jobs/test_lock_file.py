@@ -5,7 +5,7 @@ import os
 import orjson
 import pytest
 
-from shared.domain.channels.lock import Lock, LockedWay
+from shared.domain.channels.lock import LockedWay, LockedWays
 from shared.domain.channels.model import ChannelKey
 from shared.domain.channels.ways import WayFields
 from shared.domain.errors import ConfigurationError
@@ -22,7 +22,7 @@ WAY = LockedWay(
     created_at=1767225600,
 )
 LOCK = (
-    Lock(corp_id=CORP)
+    LockedWays(corp_id=CORP)
     .assigned(WAY)
     .begun(ChannelKey("b"), "qd_b", WAY.fields, now=1.5)
     .assigned(LockedWay(key=ChannelKey("a"), state="new", config_id=ContactWayId("c2"), fields=WayFields()))
@@ -52,7 +52,7 @@ def test_a_lock_comes_back_as_it_was_written(file):
 
 def test_no_file_is_an_empty_lock(file):
     """The first time there is nothing yet."""
-    assert file.read() == Lock(corp_id=CORP)
+    assert file.read() == LockedWays(corp_id=CORP)
 
 
 def test_a_lock_of_another_corp_is_refused(file):
@@ -121,7 +121,7 @@ def test_a_failed_write_leaves_the_old_lock(file, monkeypatch):
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(ConfigurationError, match="No space left"):
-        file.write(Lock(corp_id=CORP))
+        file.write(LockedWays(corp_id=CORP))
     assert file.read() == LOCK
     assert [entry.name for entry in file.path.parent.iterdir()] == ["channels.lock.json"]
 

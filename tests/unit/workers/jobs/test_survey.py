@@ -12,11 +12,11 @@ from shared.domain.events import Lane, RelationFound
 from shared.domain.ids import CorpId, ExternalUserId, StaffUserId, TagId
 from shared.domain.relations import Relation
 from shared.queue.message import Failure, decode, message_for
-from shared.wecom.types import RelationPage, Tag, TagGroup
+from shared.wecom.types import CorpTag, CorpTagGroup, RelationPage
 from tests.doubles.queue import MemoryQueue
 from workers.jobs.backfill import choose_channels, choose_staff, drained
 from workers.jobs.reconcile import reconcile
-from workers.jobs.survey import MOST_STATES, PUBLISH_PAUSES, Change, Finding, Scope, Surveyor, Tally, work_for
+from workers.jobs.survey import MOST_STATES, PUBLISH_PAUSES, Correction, Finding, Scope, Surveyor, Tally, work_for
 from workers.tags import Tags
 
 CLOCK = SystemClock()
@@ -57,8 +57,8 @@ class FakeWeCom:
 
     async def get_corp_tags(self):
         self.calls.append("get_corp_tags")
-        tag = Tag(tag_id=TagId("etExpo"), name="展会")
-        return (TagGroup(group_id="g", name="来源", tags=(tag,)),)
+        tag = CorpTag(tag_id=TagId("etExpo"), name="展会")
+        return (CorpTagGroup(group_id="g", name="来源", tags=(tag,)),)
 
     async def get_by_user(self, staff, *, cursor=""):
         self.calls.append("get_by_user")
@@ -71,7 +71,7 @@ class Rig:
         self.wecom = FakeWeCom(*relations)
         self.queue = queue or MemoryQueue(CLOCK)
         self.pauses: list[float] = []
-        self.changes: list[Change] = []
+        self.changes: list[Correction] = []
         self.tally = Tally()
         self.surveyor = Surveyor(
             corp=CORP,

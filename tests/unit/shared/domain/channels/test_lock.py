@@ -6,14 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.domain.channels.lock import SETTLED, Lock, LockedWay
+from shared.domain.channels.lock import SETTLED, LockedWay, LockedWays
 from shared.domain.channels.model import ChannelKey
 from shared.domain.channels.ways import Way, WayFields
 from shared.domain.ids import ContactWayId, CorpId
 
 KEY = ChannelKey("a")
 FIELDS = WayFields(memo="A", is_exclusive=True)
-EMPTY = Lock(corp_id=CorpId("ww1"))
+EMPTY = LockedWays(corp_id=CorpId("ww1"))
 
 
 def found(name: str, *, state: str = "qd_a", memo: str = "A") -> Way:
@@ -24,7 +24,7 @@ def way(name: str, key: ChannelKey = KEY, state: str = "qd_a") -> LockedWay:
     return LockedWay(key=key, state=state, config_id=ContactWayId(name), fields=FIELDS)
 
 
-def begun(times: int = 1, lock: Lock = EMPTY) -> Lock:
+def begun(times: int = 1, lock: LockedWays = EMPTY) -> LockedWays:
     for number in range(times):
         lock = lock.begun(KEY, "qd_a", FIELDS, now=100.0 + number)
     return lock
@@ -46,15 +46,15 @@ def test_a_call_without_an_answer_stays_open_behind_a_later_answer():
     """After a repeat that was answered the first call may still turn out to have made a way."""
     lock = begun(2).made(way("c2"))
     assert lock.intents["qd_a"].made == ("c2",)
-    settled = lock.settled("qd_a", [found("c1")], now=103.0)
-    assert [w.config_id for w in settled.duplicates()] == ["c1"]
-    assert settled.channels[KEY].config_id == "c2"
-    assert settled.intents == {}, "both calls are accounted for"
+    resolved = lock.resolved("qd_a", [found("c1")], now=103.0)
+    assert [w.config_id for w in resolved.duplicates()] == ["c1"]
+    assert resolved.channels[KEY].config_id == "c2"
+    assert resolved.intents == {}, "both calls are accounted for"
 
 
 def test_what_a_lost_answer_made_becomes_the_channels_way():
     """The way found is taken over, with what only the intent knows about it."""
-    lock = begun().settled("qd_a", [found("c1")], now=101.0)
+    lock = begun().resolved("qd_a", [found("c1")], now=101.0)
     assert lock.channels[KEY] == LockedWay(
         key=KEY,
         state="qd_a",
@@ -68,13 +68,13 @@ def test_what_a_lost_answer_made_becomes_the_channels_way():
 
 def test_two_of_our_own_are_one_too_many():
     """Of two ways made by two calls one is kept and the other is a duplicate."""
-    lock = begun(2).settled("qd_a", [found("c2"), found("c1")], now=102.0)
+    lock = begun(2).resolved("qd_a", [found("c2"), found("c1")], now=102.0)
     assert (lock.channels[KEY].config_id, [w.config_id for w in lock.duplicates()]) == ("c1", ["c2"])
 
 
 def test_more_than_we_can_have_made_is_left_alone():
     """When there are more ways than calls of ours, somebody else made some: none is taken and none deleted."""
-    lock = begun().settled("qd_a", [found("c1"), found("c2")], now=101.0)
+    lock = begun().resolved("qd_a", [found("c1"), found("c2")], now=101.0)
     assert list(lock.ways()) == []
     assert lock.intents["qd_a"].attempts == 1
 
@@ -82,7 +82,7 @@ def test_more_than_we_can_have_made_is_left_alone():
 @pytest.mark.parametrize(("later", "open_"), [(SETTLED - 1, True), (SETTLED, False)])
 def test_an_intent_ends_once_its_call_can_make_nothing_more(later: float, open_: bool):
     """A call may be carried out after its caller gave up on it, but not for ever."""
-    assert bool(begun().settled("qd_a", [], now=100 + later).intents) is open_
+    assert bool(begun().resolved("qd_a", [], now=100 + later).intents) is open_
 
 
 def test_a_memo_changed_between_two_calls_is_recognised():
@@ -103,11 +103,11 @@ def test_a_new_way_retires_the_old_one():
     assert len(list(lock.assigned(lock.retired[0]).ways())) == 2
 
 
-STEPS: dict[str, Callable[[Lock, int], Lock]] = {
+STEPS: dict[str, Callable[[LockedWays, int], LockedWays]] = {
     "call": lambda lock, n: lock.begun(KEY, "qd_a", FIELDS, now=float(n)),
     "refusal": lambda lock, n: lock.refused("qd_a") if "qd_a" in lock.intents else lock,
     "answer": lambda lock, n: lock.made(way(f"c{n}")) if "qd_a" in lock.intents else lock,
-    "look": lambda lock, n: lock.settled("qd_a", [found(f"c{n}")], now=float(n)) if "qd_a" in lock.intents else lock,
+    "look": lambda lock, n: lock.resolved("qd_a", [found(f"c{n}")], now=float(n)) if "qd_a" in lock.intents else lock,
 }
 
 

@@ -6,15 +6,15 @@ from typing import Any
 import pytest
 
 from shared.domain.channels.file import load_channels
-from shared.domain.channels.lock import Lock, LockedWay
+from shared.domain.channels.lock import LockedWay, LockedWays
 from shared.domain.channels.model import ChannelKey, Channels
-from shared.domain.channels.plans import ActionKind, Observed, Plan, lacks_a_way, make_plan, rebuild
+from shared.domain.channels.plans import Observed, Plan, StepKind, lacks_a_way, make_plan, rebuild
 from shared.domain.channels.ways import Way, WayFields, wanted_fields
 from shared.domain.ids import ContactWayId, CorpId, StaffUserId
 
-EMPTY = Lock(corp_id=CorpId("ww1"))
-CREATE, REPLACE, UPDATE, DELETE = ActionKind.CREATE, ActionKind.REPLACE, ActionKind.UPDATE, ActionKind.DELETE
-UNCHANGED, LEFT = ActionKind.UNCHANGED, ActionKind.LEFT
+EMPTY = LockedWays(corp_id=CorpId("ww1"))
+CREATE, REPLACE, UPDATE, DELETE = StepKind.CREATE, StepKind.REPLACE, StepKind.UPDATE, StepKind.DELETE
+UNCHANGED, LEFT = StepKind.UNCHANGED, StepKind.LEFT
 
 
 def channels(*keys: str, more: str = "") -> Channels:
@@ -23,7 +23,7 @@ def channels(*keys: str, more: str = "") -> Channels:
     return load_channels("".join(tables) + more)
 
 
-def locked(wanted: Channels, **changed: Any) -> Lock:
+def locked(wanted: Channels, **changed: Any) -> LockedWays:
     """Return the lock after *wanted* was applied; *changed* are other fields of every way."""
     lock = EMPTY
     for channel in wanted.all:
@@ -52,7 +52,7 @@ def observed(*ways: Way, gone: tuple[str, ...] = (), recent: tuple[str, ...] = (
     )
 
 
-def actions(plan: Plan) -> list[tuple[ActionKind, str, str]]:
+def actions(plan: Plan) -> list[tuple[StepKind, str, str]]:
     return [(action.kind, action.key, action.state) for action in plan.actions]
 
 

@@ -10,7 +10,7 @@ from simulator.corp import App
 
 
 @dataclass(slots=True, kw_only=True)
-class Delivery:
+class DueCallback:
     """One event for one app. ``envelope`` is kept once made if repeats are to be identical."""
 
     app: App
@@ -22,12 +22,12 @@ class Delivery:
     envelope: tuple[str, bytes] | None = None
 
 
-class Outbox:
+class DueCallbacks:
     """A queue by due time. Everything runs in one event loop, so no locks."""
 
     def __init__(self, clock: ScenarioClock) -> None:
         self._clock = clock
-        self._heap: list[tuple[float, int, Delivery]] = []
+        self._heap: list[tuple[float, int, DueCallback]] = []
         self._numbers = 0
         self._under_way = 0
         self._changed = asyncio.Event()
@@ -40,14 +40,14 @@ class Outbox:
         """Return how many deliveries are due, held back or under way."""
         return len(self._heap) + self._under_way
 
-    def put(self, delivery: Delivery, due: float) -> None:
+    def put(self, delivery: DueCallback, due: float) -> None:
         """Send *delivery* at the scenario's time *due*."""
         self._numbers += 1
         heappush(self._heap, (due, self._numbers, delivery))
         self._changed.set()
         self._settled.clear()
 
-    async def take(self) -> Delivery:
+    async def take(self) -> DueCallback:
         """Wait for the next delivery that is due. For one taker; call :meth:`done` when it is dealt with."""
         while True:
             self._changed.clear()

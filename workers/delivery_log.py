@@ -15,7 +15,7 @@ log = structlog.get_logger()
 _SECONDS = (0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 60, 300, 1800, 7200)
 
 
-class Reporter:
+class DeliveryLog:
     """Counts and logs deliveries. Labels hold constants and channel keys, never personal data."""
 
     def __init__(self, registry: CollectorRegistry, clock: Clock) -> None:
