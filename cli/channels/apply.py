@@ -57,12 +57,12 @@ async def apply_plan(*, prune: bool, refresh: bool, force: bool, yes: bool, as_j
             raise ConfigurationError(list(planned.problems))
         if plan.unsafe and not force:
             fail(UNSAFE, *plan.unsafe)
-        if plan.steps() and not yes:
+        if plan.to_do() and not yes:
             _confirm(as_json=as_json)
         outcome = await _applied(desk, plan)
     if as_json:
         print_json({**plan_document(plan, ()), "applied": outcome_document(outcome)})
-    elif plan.steps():
+    elif plan.to_do():
         print_line(_summary(outcome))
     if not outcome.complete:
         fail(FAILED, *failure_lines(outcome))
@@ -81,14 +81,14 @@ async def _planned(desk: Desk, *, prune: bool, refresh: bool) -> _Planned:
     return _Planned(plan=plan, problems=_staff_problems(desk, plan, wrong))
 
 
-def _new_staff(action: Step) -> Sequence[StaffUserId]:
+def _new_staff(step: Step) -> Sequence[StaffUserId]:
     """Return the members whom a step names to WeCom."""
-    named = action.kind in (StepKind.CREATE, StepKind.REPLACE) or any(c.field == "staff" for c in action.changes)
-    return action.fields.staff if named and action.fields else ()
+    named = step.kind in (StepKind.CREATE, StepKind.REPLACE) or any(c.field == "staff" for c in step.changes)
+    return step.fields.staff if named and step.fields else ()
 
 
 def _staff_of(plan: Plan) -> list[StaffUserId]:
-    return [userid for action in plan.actions for userid in _new_staff(action)]
+    return [userid for step in plan.steps for userid in _new_staff(step)]
 
 
 def _staff_problems(desk: Desk, plan: Plan, wrong: Mapping[StaffUserId, str]) -> list[str]:
@@ -98,15 +98,15 @@ def _staff_problems(desk: Desk, plan: Plan, wrong: Mapping[StaffUserId, str]) ->
     path = desk.settings.channels
     text = path.read_text(encoding="utf-8")
     return [
-        f"{place_of('staff', desk.channels.by_key[action.key], text, source=str(path))}: {userid}: {wrong[userid]}"
-        for action in plan.actions
-        for userid in _new_staff(action)
+        f"{place_of('staff', desk.channels.by_key[step.key], text, source=str(path))}: {userid}: {wrong[userid]}"
+        for step in plan.steps
+        for userid in _new_staff(step)
         if userid in wrong
     ]
 
 
 def _show(plan: Plan) -> None:
-    if plan.count(StepKind.UNCHANGED) == len(plan.actions):
+    if plan.count(StepKind.UNCHANGED) == len(plan.steps):
         print_line(plan_headline(plan))
     else:
         Console().print(plan_table(plan))
@@ -129,7 +129,7 @@ def _confirm(*, as_json: bool) -> None:
 async def _applied(desk: Desk, plan: Plan) -> Applied:
     async with open_bulk_api(desk.settings) as wecom, stopped_by_signal() as stop:
         with new_progress() as progress:
-            task = progress.add_task("applying", total=len(plan.steps()))
+            task = progress.add_task("applying", total=len(plan.to_do()))
             apply = Apply(
                 wecom,
                 way_reader(wecom, desk, progress),
@@ -144,7 +144,7 @@ async def _applied(desk: Desk, plan: Plan) -> Applied:
 
 
 def _summary(outcome: Applied) -> str:
-    counts = Counter(action.kind for action in outcome.done)
+    counts = Counter(step.kind for step in outcome.done)
     parts = [f"{counts[kind]} {past}" for kind, past in _PAST.items() if counts[kind]]
     if outcome.duplicates:
         parts.append(f"{outcome.duplicates} made twice by calls without an answer, and deleted again")

@@ -18,7 +18,6 @@ from cli.output import print_json, print_line
 from cli.progress import new_progress
 from shared.domain.channels.model import Channel, ChannelKey, Channels
 from shared.domain.channels.plans import Imported, rebuild
-from shared.domain.channels.ways import BUTTON
 from shared.domain.errors import ConfigurationError
 from shared.domain.spelling import did_you_mean
 
@@ -158,14 +157,14 @@ async def _qr(out: Path, keys: Sequence[str], *, dry_run: bool, as_json: bool) -
 def _chosen(channels: Channels, keys: Sequence[str]) -> Sequence[Channel]:
     """Return the channels with these keys, or all; a button has no QR code and is only there when it is named."""
     unknown = [key for key in keys if ChannelKey(key) not in channels.by_key]
-    buttons = [key for key in keys if key not in unknown and channels.by_key[ChannelKey(key)].scene == BUTTON]
+    buttons = [key for key in keys if key not in unknown and channels.by_key[ChannelKey(key)].way.is_button]
     problems = [f"--channel {key}: no such channel{did_you_mean(key, channels.by_key)}" for key in unknown]
     problems += [f"--channel {key}: is a mini-program button (scene = 1) and has no QR code" for key in buttons]
     if problems:
         raise ConfigurationError(problems)
     if keys:
         return [channels.by_key[ChannelKey(key)] for key in dict.fromkeys(keys)]
-    return [channel for channel in channels.all if channel.scene != BUTTON]
+    return [channel for channel in channels.all if not channel.way.is_button]
 
 
 def _cards(desk: Desk, channels: Sequence[Channel], out: Path) -> list[Card]:

@@ -13,7 +13,7 @@ from cli.output import moment
 from shared.domain.channels.lock import LockedWay, LockedWays
 from shared.domain.channels.model import STATE_PREFIX, Channel, Channels
 from shared.domain.channels.plans import Imported, Plan, Step, StepKind
-from shared.domain.channels.ways import BUTTON, SINGLE, Way
+from shared.domain.channels.ways import SINGLE_STYLE, ContactWayType, Way
 from shared.domain.remarks import clean, utf16_units
 from workers.jobs.apply import Applied
 
@@ -36,12 +36,12 @@ _NAME_LENGTH: Final = 30
 def plan_table(plan: Plan) -> Table:
     """Return the plan as a table; what stays as it is is left out."""
     table = Table(title=plan_headline(plan), title_justify="left", box=box.SIMPLE_HEAD)
-    for heading in ("action", "channel", "state", "what"):
+    for heading in ("step", "channel", "state", "what"):
         table.add_column(heading, overflow="fold")
-    for action in plan.actions:
-        if action.kind is not StepKind.UNCHANGED:
-            colour = _COLOURS[action.kind]
-            table.add_row(f"[{colour}]{action.kind}[/]", *(escape(text) for text in _cells(action)))
+    for step in plan.steps:
+        if step.kind is not StepKind.UNCHANGED:
+            colour = _COLOURS[step.kind]
+            table.add_row(f"[{colour}]{step.kind}[/]", *(escape(text) for text in _cells(step)))
     return table
 
 
@@ -60,16 +60,16 @@ _WORDS: Final = {
 }
 
 
-def _cells(action: Step) -> tuple[str, str, str]:
-    return action.key, action.state, "\n".join(filter(None, [*_described(action), action.reason]))
+def _cells(step: Step) -> tuple[str, str, str]:
+    return step.key, step.state, "\n".join(filter(None, [*_described(step), step.reason]))
 
 
-def _described(action: Step) -> Iterator[str]:
-    fields = action.fields
-    if action.kind is StepKind.CREATE and fields is not None:
+def _described(step: Step) -> Iterator[str]:
+    fields = step.fields
+    if step.kind is StepKind.CREATE and fields is not None:
         whom = [*fields.staff, *(f"department {party}" for party in fields.party)]
         yield f"{fields.memo}: {_shortened(whom)}"
-    for change in action.changes:
+    for change in step.changes:
         yield f"{change.field}: {_value(change.before)} → {_value(change.after)}"
 
 
@@ -90,7 +90,7 @@ def _shortened(words: Sequence[str]) -> str:
 def plan_document(plan: Plan, problems: Sequence[str]) -> dict[str, Any]:
     """Return the plan as plain data; *problems* are what makes it impossible."""
     return {
-        "actions": [_step_document(action) for action in plan.actions],
+        "steps": [_step_document(step) for step in plan.steps],
         "summary": {kind.value: plan.count(kind) for kind in StepKind},
         "problems": list(problems),
         "unsafe": list(plan.unsafe),
@@ -98,14 +98,14 @@ def plan_document(plan: Plan, problems: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _step_document(action: Step) -> dict[str, Any]:
+def _step_document(step: Step) -> dict[str, Any]:
     return {
-        "action": action.kind.value,
-        "channel": action.key,
-        "state": action.state,
-        "config_id": action.way.config_id if action.way else None,
-        "changes": [{"field": c.field, "before": c.before, "after": c.after} for c in action.changes],
-        "reason": action.reason,
+        "step": step.kind.value,
+        "channel": step.key,
+        "state": step.state,
+        "config_id": step.way.config_id if step.way else None,
+        "changes": [{"field": c.field, "before": c.before, "after": c.after} for c in step.changes],
+        "reason": step.reason,
     }
 
 
@@ -115,7 +115,7 @@ def failure_lines(outcome: Applied) -> list[str]:
     for failure in outcome.failed:
         who = failure.suspects
         about = f" Member: {who[0]}." if len(who) == 1 else f" One of: {', '.join(who)}." if who else ""
-        lines.append(f"channels.{failure.action.key}: {failure.action.kind} failed: {failure.error}.{about}")
+        lines.append(f"channels.{failure.step.key}: {failure.step.kind} failed: {failure.error}.{about}")
     if outcome.left:
         lines.append(f"{len(outcome.left)} steps were not begun; the same command goes on where this one ended")
     return lines
@@ -124,17 +124,17 @@ def failure_lines(outcome: Applied) -> list[str]:
 def outcome_document(outcome: Applied) -> dict[str, Any]:
     """Return what became of a plan as plain data."""
     return {
-        "done": [_step_document(action) for action in outcome.done],
+        "done": [_step_document(step) for step in outcome.done],
         "failed": [
             {
-                **_step_document(failure.action),
+                **_step_document(failure.step),
                 "error": str(failure.error),
                 "errcode": getattr(failure.error, "errcode", None),
                 "staff": list(failure.suspects),
             }
             for failure in outcome.failed
         ],
-        "left": [_step_document(action) for action in outcome.left],
+        "left": [_step_document(step) for step in outcome.left],
         "duplicates_deleted": outcome.duplicates,
     }
 
@@ -157,8 +157,8 @@ def _row(channel: Channel, way: LockedWay | None) -> dict[str, Any]:
         "state": channel.state,
         "status": "applied" if fits else "state changed" if way else "not applied",
         "config_id": way.config_id if way else None,
-        "staff": list(channel.staff),
-        "party": list(channel.party),
+        "staff": list(channel.way.staff),
+        "party": list(channel.way.party),
         "created_at": way.created_at if way else None,
         "qr_code": way.qr_code if way else None,
     }
@@ -269,9 +269,9 @@ def _skeleton(way: Way, key: str) -> str:
         lines.append(f"party = [{', '.join(map(str, fields.party))}]")
     if not fields.skip_verify:
         lines.append("skip_verify = false")
-    if fields.scene == BUTTON:
-        style = fields.style if fields.style != 3 or (fields.type == SINGLE and len(fields.staff) == 1) else 1
-        lines += ["scene = 1", f"style = {style}"]
+    if fields.is_button:
+        alone = fields.type == ContactWayType.SINGLE and len(fields.staff) == 1
+        lines += ["scene = 1", f"style = {fields.style if fields.style != SINGLE_STYLE or alone else 1}"]
     return "\n".join(lines) + "\n"
 
 

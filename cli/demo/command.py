@@ -149,7 +149,7 @@ async def _create_ways(settings: Settings, channels: Channels) -> list[str]:
     """Create a contact way for each channel, and one with another system's state; return their ids."""
     async with open_deployment(settings) as deployment, open_api(settings, deployment, Lane.BULK) as wecom:
         ways = [
-            await wecom.add_contact_way(state=channel.state, users=channel.staff, remark=channel.name)
+            await wecom.add_contact_way(state=channel.state, users=channel.way.staff, remark=channel.name)
             for channel in channels.all
         ]
         foreign = await wecom.add_contact_way(state=FOREIGN_STATE, users=[StaffUserId("chen.wei")])

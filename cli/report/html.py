@@ -68,7 +68,7 @@ def html_page(report: Report, title: str) -> str:
 def _contents(report: Report) -> Iterator[str]:
     yield _totals(report)
     data = chart(report, bars=_MOST_BARS, channels=_MOST_CHANNELS)
-    yield f"<h2>New customers a {data.step}</h2>"
+    yield f"<h2>New customers a {data.interval}</h2>"
     palette = _palette(data)
     yield time_chart(data, palette)
     yield "<h2>By channel</h2>"

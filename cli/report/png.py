@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from cli.fonts import cjk_font_file
 from cli.report.colours import colours
 from cli.report.words import heading, nobody
-from shared.domain.reports.charts import Chart, Step, chart
+from shared.domain.reports.charts import Chart, Interval, chart
 from shared.domain.reports.figures import Period, Report
 
 WIDTH: Final = 2400
@@ -83,9 +83,9 @@ def _draw_time(axes: Axes, data: Chart) -> None:
             axes.annotate(
                 f"{total:,}", (place, total), (0, 4), textcoords="offset points", ha="center", color=_TEXT, fontsize=11
             )
-    axes.set_title(f"new customers a {data.step}", loc="left", fontsize=13, color=_FAINT, pad=14)
+    axes.set_title(f"new customers a {data.interval}", loc="left", fontsize=13, color=_FAINT, pad=14)
     every = -(-len(data.bars) // _MOST_LABELS)
-    axes.set_xticks(list(places)[::every], [_label(bar, data.step) for bar in data.bars[::every]])
+    axes.set_xticks(list(places)[::every], [_label(bar, data.interval) for bar in data.bars[::every]])
     axes.set_xlim(-0.7, len(data.bars) - 0.3)
     axes.yaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
@@ -113,13 +113,13 @@ def _draw_channels(axes: Axes, data: Chart) -> None:
     axes.spines[:].set_visible(False)
 
 
-def _label(bar: Period, step: Step) -> str:
-    match step:
-        case Step.DAY | Step.WEEK:
+def _label(bar: Period, interval: Interval) -> str:
+    match interval:
+        case Interval.DAY | Interval.WEEK:
             return f"{bar.since:%m-%d}"
-        case Step.MONTH:
+        case Interval.MONTH:
             return f"{bar.since:%Y-%m}"
-        case Step.YEAR:
+        case Interval.YEAR:
             return f"{bar.since:%Y}"
 
 

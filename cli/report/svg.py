@@ -29,13 +29,13 @@ def time_chart(data: Chart, palette: Sequence[str]) -> str:
             if count := series.customers[number]:
                 tall = count / top * (height - _MARGIN_TOP)
                 foot -= tall
-                hover = f"{span(bar, data.step)} · {series.label}: {count:,}"
+                hover = f"{span(bar, data.interval)} · {series.label}: {count:,}"
                 parts.append(
                     f'<rect x="{left + step * 0.09:.1f}" y="{foot:.1f}" width="{step * 0.82:.1f}" height="{tall:.1f}" '
                     f'fill="{colour}"><title>{escape(hover)}</title></rect>'
                 )
         if number % every == 0:
-            name = span(bar, data.step).split("…")[0].split(" ")[0]
+            name = span(bar, data.interval).split("…")[0].split(" ")[0]
             parts.append(f'<text x="{left + step / 2:.1f}" y="{height + 20}" text-anchor="middle">{name}</text>')
     keys = [
         f'<li><i style="background:{colour}"></i>{escape(series.label)}</li>'

@@ -77,7 +77,7 @@ def _figures(count: Count) -> list[str]:
 def _time_chart(report: Report) -> Table:
     times = chart(report, bars=_MOST_BARS, channels=1)
     table = Table(
-        Column(f"customers a {times.step}", no_wrap=True),
+        Column(f"customers a {times.interval}", no_wrap=True),
         Column("", justify="right", no_wrap=True),
         Column("", ratio=1),
         box=box.SIMPLE_HEAD,
@@ -86,7 +86,7 @@ def _time_chart(report: Report) -> Table:
         padding=(0, 1, 0, 0),
     )
     for period, total in zip(times.bars, times.totals, strict=True):
-        table.add_row(span(period, times.step), f"{total:,}", _bar(total, max(times.totals)))
+        table.add_row(span(period, times.interval), f"{total:,}", _bar(total, max(times.totals)))
     return table
 
 

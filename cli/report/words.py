@@ -1,6 +1,6 @@
 """How a report is worded, whatever it is shown in."""
 
-from shared.domain.reports.charts import Step
+from shared.domain.reports.charts import Interval
 from shared.domain.reports.figures import Count, Dimension, Period, Report, Row, Slip
 
 EXPLANATION = (
@@ -35,16 +35,16 @@ def marked_share(count: Count) -> str:
     return f"{100 * count.marked // count.to_mark} %" if count.to_mark else "-"
 
 
-def span(period: Period, step: Step) -> str:
+def span(period: Period, interval: Interval) -> str:
     """Return a short name for a bar of a chart."""
-    match step:
-        case Step.DAY:
+    match interval:
+        case Interval.DAY:
             return f"{period.since:%m-%d %a}"
-        case Step.WEEK:
+        case Interval.WEEK:
             return f"{period.since:%m-%d}…{period.until:%m-%d}"
-        case Step.MONTH:
+        case Interval.MONTH:
             return f"{period.since:%Y-%m}"
-        case Step.YEAR:
+        case Interval.YEAR:
             return f"{period.since:%Y}"
 
 

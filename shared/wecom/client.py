@@ -11,6 +11,7 @@ from typing import Final
 
 import aiohttp
 
+from shared.domain.channels.ways import ContactWayType, Scene, Way
 from shared.domain.errors import TransientError
 from shared.domain.events import Lane
 from shared.domain.ids import ContactWayId, CorpId, ExternalUserId, StaffUserId, TagId
@@ -21,13 +22,10 @@ from shared.wecom.errcodes import means_nothing_there
 from shared.wecom.tokens import TokenSource
 from shared.wecom.transport import Answer, Request, Transport
 from shared.wecom.types import (
-    ContactWay,
-    ContactWayType,
     CorpTagGroup,
     CustomerDetails,
     NewContactWay,
     RelationPage,
-    Scene,
 )
 
 PAGE: Final = 100
@@ -158,8 +156,8 @@ class WeCom:
         state: str,
         users: Sequence[StaffUserId] = (),
         parties: Sequence[int] = (),
-        type: ContactWayType = ContactWayType.MULTIPLE,  # noqa: A002 - WeCom's name
-        scene: Scene = Scene.QR_CODE,
+        type: int = ContactWayType.MULTIPLE,  # noqa: A002 - WeCom's name
+        scene: int = Scene.QR_CODE,
         style: int | None = None,
         remark: str | None = None,
         skip_verify: bool | None = None,
@@ -175,8 +173,8 @@ class WeCom:
         """
         endpoint = "externalcontact/add_contact_way"
         body = _given(
-            type=int(type),
-            scene=int(scene),
+            type=type,
+            scene=scene,
             style=style,
             state=state,
             user=list(users) or None,
@@ -187,7 +185,7 @@ class WeCom:
         )
         return read(endpoint, types.read_new_contact_way, await self.call(endpoint, body=body, staff=_only(users)))
 
-    async def get_contact_way(self, config_id: ContactWayId) -> ContactWay:
+    async def get_contact_way(self, config_id: ContactWayId) -> Way:
         """Return a contact way; PermanentError when it is gone."""
         endpoint = "externalcontact/get_contact_way"
         answer = await self.call(endpoint, body={"config_id": config_id})

@@ -7,9 +7,9 @@ list that the answer is about, makes the whole answer unreadable: an empty list 
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from enum import IntEnum
 from typing import TypeVar
 
+from shared.domain.channels.ways import Scene, Way, WayFields
 from shared.domain.ids import ContactWayId, ExternalUserId, StaffUserId, TagId, same_staff
 from shared.domain.relations import Relation
 
@@ -19,20 +19,6 @@ _T = TypeVar("_T")
 
 class UnreadableAnswer(Exception):
     """A field of an answer is missing or of the wrong type; names the field, never its value."""
-
-
-class ContactWayType(IntEnum):
-    """How many members a contact way may have. It cannot be changed, so one that may grow is ``MULTIPLE``."""
-
-    SINGLE = 1
-    MULTIPLE = 2
-
-
-class Scene(IntEnum):
-    """Where a contact way is shown."""
-
-    MINI_PROGRAM = 1
-    QR_CODE = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,22 +64,6 @@ class NewContactWay:
 
     config_id: ContactWayId
     qr_code: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ContactWay:
-    """A contact way as it stands; ``parties`` are department ids, ``style`` is 0 unless it is a button."""
-
-    config_id: ContactWayId
-    type: int = 0
-    scene: int = 0
-    style: int = 0
-    remark: str = ""
-    skip_verify: bool = True
-    state: str = ""
-    qr_code: str = ""
-    users: tuple[StaffUserId, ...] = ()
-    parties: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,20 +122,23 @@ def read_new_contact_way(answer: Fields) -> NewContactWay:
     return NewContactWay(config_id=ContactWayId(_id(answer, "config_id")), qr_code=_text(answer, "qr_code"))
 
 
-def read_contact_way(answer: Fields) -> ContactWay:
-    """Read the answer of ``externalcontact/get_contact_way``."""
+def read_contact_way(answer: Fields) -> Way:
+    """Read the answer of ``externalcontact/get_contact_way``; of a QR code's style, 0, nothing is said."""
     way = _required(answer, "contact_way", dict)
-    return ContactWay(
+    scene = _number(way, "scene")
+    return Way(
         config_id=ContactWayId(_id(way, "config_id")),
-        type=_number(way, "type"),
-        scene=_number(way, "scene"),
-        style=_number(way, "style"),
-        remark=_text(way, "remark"),
-        skip_verify=_optional(way, "skip_verify", bool, True),
         state=_text(way, "state"),
         qr_code=_text(way, "qr_code"),
-        users=tuple(StaffUserId(userid) for userid in _texts(way, "user")),
-        parties=tuple(_list(way, "party", int)),
+        fields=WayFields(
+            memo=_text(way, "remark"),
+            staff=tuple(StaffUserId(userid) for userid in _texts(way, "user")),
+            party=tuple(_list(way, "party", int)),
+            type=_number(way, "type"),
+            scene=scene,
+            style=(_number(way, "style") or 1) if scene == Scene.MINI_PROGRAM else None,
+            skip_verify=_optional(way, "skip_verify", bool, True),
+        ),
     )
 
 

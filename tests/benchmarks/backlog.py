@@ -18,7 +18,7 @@ from typing import Any
 from shared.domain.events import Lane
 from shared.queue.rabbitmq.adapter import RabbitQueue
 from simulator.config import SimulatorConfig
-from simulator.corp import Relation
+from simulator.corp import Follow
 from simulator.play import Simulator
 from simulator.server import run_simulator
 from simulator.verdict import broken_rules
@@ -26,7 +26,7 @@ from tests.benchmarks.rig import broker_from, own_prefix, percentiles, print_res
 from tests.e2e.processes import qudao, receives, settings
 
 
-async def scan(simulator: Simulator, seconds: float, rate: float) -> list[Relation]:
+async def scan(simulator: Simulator, seconds: float, rate: float) -> list[Follow]:
     """Let customers scan at *rate* for *seconds*; return their relations."""
     begun, scans = time.monotonic(), []
     while (elapsed := time.monotonic() - begun) < seconds:

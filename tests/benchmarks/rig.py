@@ -14,7 +14,7 @@ from shared.domain.events import Lane, RelationFound
 from shared.domain.ids import CorpId, ExternalUserId, StaffUserId
 from shared.queue.message import message_for
 from shared.queue.rabbitmq.adapter import RabbitQueue
-from simulator.corp import Relation
+from simulator.corp import Follow
 from simulator.play import Simulator
 from tests.rabbitmq.brokers import provide, running_url
 
@@ -44,7 +44,7 @@ async def publish_backlog(
     async with RabbitQueue(url, prefix=prefix) as queue:
         waiting = iter(simulator.populate(events, state=STATE))
 
-        async def publish(relations: Iterator[Relation]) -> None:
+        async def publish(relations: Iterator[Follow]) -> None:
             for relation in relations:
                 work = RelationFound(
                     corp=CorpId(simulator.corp.corp_id),

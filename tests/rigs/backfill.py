@@ -14,9 +14,9 @@ from shared.domain.channels.file import load_channels
 from shared.domain.events import RelationFound
 from shared.domain.ids import CorpId, ExternalUserId, StaffUserId, TagId
 from shared.domain.marks import Mark, decide_mark
-from shared.domain.relations import Relation as DomainRelation
+from shared.domain.relations import Relation
 from simulator.config import SimulatorConfig
-from simulator.corp import Relation, RemarkWrite, Tag, TagGroup, Writer
+from simulator.corp import Follow, RemarkWrite, Tag, TagGroup, Writer
 from simulator.customers import shown_remark
 from simulator.play import Simulator
 from simulator.server import run_simulator
@@ -49,7 +49,7 @@ class OldCorp:
         corp = self.simulator.corp
         return sum(not self._is_right(corp.relation(*key), remark) for key, remark in self.wanted.items())
 
-    def _is_right(self, relation: Relation | None, remark: str) -> bool:
+    def _is_right(self, relation: Follow | None, remark: str) -> bool:
         assert relation is not None
         tagged = relation.way_state != "qd_expo26" or self.tag_id in relation.tags
         return shown_remark(self.simulator.scenario, relation) == remark and tagged
@@ -110,10 +110,10 @@ def _tag(simulator: Simulator) -> str:
     return tag.id
 
 
-def _right_remark(simulator: Simulator, relation: Relation) -> str:
+def _right_remark(simulator: Simulator, relation: Follow) -> str:
     """Return the remark that *relation*, unset, should get; for a nickname that is right by chance, that."""
     name = relation.customer.name
-    seen = DomainRelation(
+    seen = Relation(
         staff=StaffUserId(relation.member.userid),
         customer=ExternalUserId(relation.customer.external_userid),
         name=name,

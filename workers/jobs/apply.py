@@ -32,7 +32,7 @@ from shared.domain.errors import (
 from shared.domain.ids import ContactWayId, StaffUserId
 from shared.wecom.client import WeCom
 from shared.wecom.errcodes import concerns_a_member
-from shared.wecom.types import ContactWayType, NewContactWay, Scene
+from shared.wecom.types import NewContactWay
 from workers.jobs.walk import Notify, patiently
 from workers.jobs.way_reader import WayReader
 
@@ -56,7 +56,7 @@ _OF_ONE_STEP: Final = (StaffBlocked, PermanentError, UnknownCode, TooEarly, Cont
 class FailedStep:
     """A step that could not be done. ``suspects`` are the members it may be about, where it is about one."""
 
-    action: Step
+    step: Step
     error: QudaoError
     suspects: tuple[StaffUserId, ...] = ()
 
@@ -131,9 +131,9 @@ class Apply:
             ConfigurationError: The lock cannot be written; nothing more is done.
         """
         self._save(plan.lock)
-        steps = plan.steps()
-        pending = deque(step for step in steps if step.kind is not StepKind.DELETE)
-        deletions = deque(step for step in steps if step.kind is StepKind.DELETE)
+        to_do = plan.to_do()
+        pending = deque(step for step in to_do if step.kind is not StepKind.DELETE)
+        deletions = deque(step for step in to_do if step.kind is StepKind.DELETE)
         await self._work_off(pending)
         if not self._ended and not self._tally.failed:
             await self._work_off(deletions)
@@ -157,21 +157,21 @@ class Apply:
             for _ in range(min(self._at_once, len(pending))):
                 group.create_task(work())
 
-    async def _step(self, action: Step) -> None:
+    async def _step(self, step: Step) -> None:
         try:
-            await self._carry_out(action)
+            await self._carry_out(step)
         except (WeComError, CallAborted, QueueUnavailable, Interrupted, Contested) as error:
-            self._tally.failed.append((action, error))
+            self._tally.failed.append((step, error))
             self._tally.halted |= not isinstance(error, _OF_ONE_STEP)
         else:
-            self._tally.done.append(action)
-        self._advance(action)
+            self._tally.done.append(step)
+        self._advance(step)
 
-    async def _carry_out(self, action: Step) -> None:
-        match action:
+    async def _carry_out(self, step: Step) -> None:
+        match step:
             case Step(kind=StepKind.CREATE | StepKind.REPLACE, fields=WayFields() as fields):
-                await patiently(lambda: self._make(action, fields), notify=self._notify, sleep=self._pause)
-                await self._change(self._lock.channels[action.key], fields)
+                await patiently(lambda: self._make(step, fields), notify=self._notify, sleep=self._pause)
+                await self._change(self._lock.channels[step.key], fields)
             case Step(kind=StepKind.UPDATE, fields=WayFields() as fields, way=LockedWay() as way):
                 await self._change(way, fields)
             case Step(kind=StepKind.DELETE, way=LockedWay() as way):
@@ -179,26 +179,26 @@ class Apply:
 
     # Making
 
-    async def _make(self, action: Step, fields: WayFields) -> None:
+    async def _make(self, step: Step, fields: WayFields) -> None:
         """Make a way, or find that an earlier call without an answer did; a TransientError says: neither, try again."""
-        self._save(self._lock.begun(action.key, action.state, fields, now=self._clock.time()))
+        self._save(self._lock.begun(step.key, step.state, fields, now=self._clock.time()))
         try:
-            made = await self._add(action.state, fields)
+            made = await self._add(step.state, fields)
         except (*_REFUSED_FOR_NOW, *_NOTHING_CALLED):
-            self._save(self._lock.refused(action.state))
+            self._save(self._lock.refused(step.state))
             raise
         except TransientError:
-            if not await self._look(action):
+            if not await self._look(step):
                 raise
         except WeComError as error:
             # An errcode of 0 is no refusal: WeCom did something, only not all of it. The intent stays.
             if error.errcode != 0:
-                self._save(self._lock.refused(action.state))
+                self._save(self._lock.refused(step.state))
             raise
         else:
             way = LockedWay(
-                key=action.key,
-                state=action.state,
+                key=step.key,
+                state=step.state,
                 config_id=made.config_id,
                 qr_code=made.qr_code,
                 fields=fields,
@@ -211,24 +211,24 @@ class Apply:
             state=state,
             users=fields.staff,
             parties=fields.party,
-            type=ContactWayType(fields.type),
-            scene=Scene(fields.scene),
+            type=fields.type,
+            scene=fields.scene,
             style=fields.style,
             remark=fields.memo,
             skip_verify=fields.skip_verify,
             is_exclusive=fields.is_exclusive or None,
         )
 
-    async def _look(self, action: Step) -> bool:
-        """Settle what the calls for *action* have made so far; tell whether its channel has the way now."""
-        before = self._lock.channels.get(action.key)
-        found = await self._settle(action.state)
-        way = self._lock.channels.get(action.key)
-        if way is not None and way.state == action.state and way != before:
+    async def _look(self, step: Step) -> bool:
+        """Settle what the calls for *step* have made so far; tell whether its channel has the way now."""
+        before = self._lock.channels.get(step.key)
+        found = await self._settle(step.state)
+        way = self._lock.channels.get(step.key)
+        if way is not None and way.state == step.state and way != before:
             return True
         if found:
             raise Contested(
-                f"{found} contact ways with the state {action.state!r} came just now, and not from here alone"
+                f"{found} contact ways with the state {step.state!r} came just now, and not from here alone"
             )
         return False
 
@@ -294,12 +294,12 @@ class Apply:
     # What became of it
 
     def _outcome(self, left: Iterable[Step]) -> Applied:
-        able = {userid.casefold() for action in self._tally.done if action.fields for userid in action.fields.staff}
+        able = {userid.casefold() for step in self._tally.done if step.fields for userid in step.fields.staff}
         return Applied(
             done=tuple(self._tally.done),
             failed=tuple(
-                FailedStep(action=action, error=error, suspects=_suspects(action, error, able))
-                for action, error in self._tally.failed
+                FailedStep(step=step, error=error, suspects=_suspects(step, error, able))
+                for step, error in self._tally.failed
             ),
             left=tuple(left),
             duplicates=self._tally.duplicates,
@@ -315,9 +315,9 @@ _ARGUMENTS: Final = {
 }
 
 
-def _suspects(action: Step, error: QudaoError, able: set[str]) -> tuple[StaffUserId, ...]:
+def _suspects(step: Step, error: QudaoError, able: set[str]) -> tuple[StaffUserId, ...]:
     """Return who may be meant by a refusal that names nobody: those of the step whom no other step proved able."""
-    if not isinstance(error, WeComError) or not concerns_a_member(error) or action.fields is None:
+    if not isinstance(error, WeComError) or not concerns_a_member(error) or step.fields is None:
         return ()
-    staff = action.fields.staff
+    staff = step.fields.staff
     return tuple(userid for userid in staff if userid.casefold() not in able) or staff

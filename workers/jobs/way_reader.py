@@ -8,11 +8,10 @@ from typing import Final
 from shared.domain.channels.lock import SLACK, Intent, LockedWays
 from shared.domain.channels.model import Channels
 from shared.domain.channels.plans import Observed, lacks_a_way, refresh, resolve
-from shared.domain.channels.ways import BUTTON, Way, WayFields
+from shared.domain.channels.ways import Way
 from shared.domain.errors import PermanentError
 from shared.domain.ids import ContactWayId
 from shared.wecom.client import WeCom
-from shared.wecom.types import ContactWay
 from workers.jobs.walk import Notify, Sleep, patiently
 
 LISTED_SINCE: Final = 1_625_846_400
@@ -117,25 +116,8 @@ class WayReader:
         except PermanentError:
             self._missing.add(config_id)  # deleted, or another app's: nothing of ours in either case
         else:
-            self._ways[config_id] = _as_way(way)
+            self._ways[config_id] = way
 
 
 def _since(intents: Iterable[Intent]) -> int:
     return int(min(intent.started_at for intent in intents) - SLACK)
-
-
-def _as_way(way: ContactWay) -> Way:
-    return Way(
-        config_id=way.config_id,
-        state=way.state,
-        qr_code=way.qr_code,
-        fields=WayFields(
-            memo=way.remark,
-            staff=way.users,
-            party=way.parties,
-            type=way.type,
-            scene=way.scene,
-            style=(way.style or 1) if way.scene == BUTTON else None,
-            skip_verify=way.skip_verify,
-        ),
-    )

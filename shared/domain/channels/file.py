@@ -16,6 +16,7 @@ from pydantic_core import ErrorDetails
 from shared.domain.channels.entries import ATTACHMENT_KEYS, ChannelEntry, SharedEntry
 from shared.domain.channels.lines import KeyPath, key_lines, line_of
 from shared.domain.channels.model import STATE_PREFIX, Channel, ChannelKey, Channels, Overwrite
+from shared.domain.channels.ways import SINGLE_STYLE, ContactWayType, Scene, WayFields
 from shared.domain.errors import ConfigurationError
 from shared.domain.ids import StaffUserId
 from shared.domain.remarks import (
@@ -181,8 +182,9 @@ def _channel(
     group = groups[group_name] if group_name is not None else {}
     if defaults is None or group is None:
         return None
-    channel = _build(ChannelKey(key), ChannelEntry.model_validate({**defaults, **group, **own}))
-    for field, message in _conflicts(channel):
+    entry = ChannelEntry.model_validate({**defaults, **group, **own})
+    channel = _build(ChannelKey(key), entry)
+    for field, message in (*_conflicts_of_way(entry), *_overlong(channel)):
         problems.add((*path, field), message if field in own else f"{message} (inherited)")
     return channel
 
@@ -199,24 +201,39 @@ def _build(key: ChannelKey, entry: ChannelEntry) -> Channel:
         welcome=entry.welcome,
         attachments=tuple(attachment.attachment() for attachment in entry.attachments),
         overwrite=Overwrite(entry.overwrite),
+        way=_way(entry),
+    )
+
+
+def _way(entry: ChannelEntry) -> WayFields:
+    return WayFields(
+        memo=entry.memo or entry.name,
         staff=tuple(map(StaffUserId, entry.staff)),
         party=tuple(entry.party),
-        memo=entry.memo or entry.name,
+        type=ContactWayType.SINGLE if entry.style == SINGLE_STYLE else ContactWayType.MULTIPLE,
         scene=entry.scene,
-        style=entry.style,
+        style=(entry.style or 1) if _is_button(entry) else None,
         skip_verify=entry.skip_verify,
         is_exclusive=entry.is_exclusive,
     )
 
 
-def _conflicts(channel: Channel) -> Iterator[tuple[str, str]]:
-    """Yield what is wrong with a channel as a whole: the field and why."""
-    if not channel.staff and not channel.party:
+def _is_button(entry: ChannelEntry) -> bool:
+    return Scene(entry.scene) is Scene.MINI_PROGRAM
+
+
+def _conflicts_of_way(entry: ChannelEntry) -> Iterator[tuple[str, str]]:
+    """Yield what of *entry* no contact way can have at once: the field and why."""
+    if not entry.staff and not entry.party:
         yield "staff", "nobody: name members here or departments in party"
-    if channel.style and channel.scene != 1:
+    if entry.style and not _is_button(entry):
         yield "style", "only a mini-program button (scene = 1) has a style"
-    elif channel.style == 3 and (channel.party or len(channel.staff) > 1):
+    elif entry.style == SINGLE_STYLE and (entry.party or len(entry.staff) > 1):
         yield "style", "must be 1 or 2 for more than one member"
+
+
+def _overlong(channel: Channel) -> Iterator[tuple[str, str]]:
+    """Yield the fields of *channel* that WeCom would refuse for their length, and why."""
     values = {
         **dict.fromkeys(Field, ""),
         Field.CHANNEL: channel.name,

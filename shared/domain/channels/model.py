@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final, NewType, Self
 
-from shared.domain.ids import StaffUserId
+from shared.domain.channels.ways import WayFields
 from shared.domain.templates import Template
 
 ChannelKey = NewType("ChannelKey", str)
@@ -54,13 +54,11 @@ class Attachment:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Channel:
     """
-    One channel. The first part says what becomes of a customer, the second what the contact way looks like.
+    One channel: whom it marks and how. What its contact way looks like is ``way``'s business.
 
     Attributes:
         remark: None when the channel leaves the remark alone; likewise ``description`` and ``welcome``.
-        memo: The contact way's own remark, which only the company sees.
-        scene: 1 for a mini-program button, 2 for a QR code.
-        style: Of the button; None for a QR code.
+        way: How its contact way should look.
     """
 
     key: ChannelKey
@@ -73,14 +71,7 @@ class Channel:
     welcome: Template | None = None
     attachments: tuple[Attachment, ...] = ()
     overwrite: Overwrite = Overwrite.UNSET
-
-    staff: tuple[StaffUserId, ...] = ()
-    party: tuple[int, ...] = ()
-    memo: str = ""
-    scene: int = 2
-    style: int | None = None
-    skip_verify: bool = True
-    is_exclusive: bool = False
+    way: WayFields = field(default_factory=WayFields)
 
     @property
     def welcomes(self) -> bool:

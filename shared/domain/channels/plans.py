@@ -12,7 +12,7 @@ from typing import Final
 
 from shared.domain.channels.lock import LockedWay, LockedWays, locked_way
 from shared.domain.channels.model import Channel, ChannelKey, Channels
-from shared.domain.channels.ways import FieldChange, Way, WayFields, changes, fixed_differences, wanted_fields
+from shared.domain.channels.ways import FieldChange, Way, WayFields, changes, fixed_differences
 from shared.domain.ids import ContactWayId
 
 MOST_DELETIONS: Final = 10
@@ -89,18 +89,18 @@ class Plan:
         notes: What else a person should know.
     """
 
-    actions: tuple[Step, ...]
+    steps: tuple[Step, ...]
     lock: LockedWays
     unsafe: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
-    def steps(self) -> tuple[Step, ...]:
-        """Return the actions that call WeCom."""
-        return tuple(action for action in self.actions if action.does_something)
+    def to_do(self) -> tuple[Step, ...]:
+        """Return the steps that call WeCom."""
+        return tuple(step for step in self.steps if step.does_something)
 
     def count(self, kind: StepKind) -> int:
-        """Return how many actions are of *kind*."""
-        return sum(action.kind is kind for action in self.actions)
+        """Return how many steps are of *kind*."""
+        return sum(step.kind is kind for step in self.steps)
 
 
 def resolve(lock: LockedWays, observed: Observed) -> LockedWays:
@@ -139,26 +139,26 @@ def make_plan(channels: Channels, lock: LockedWays, observed: Observed, *, prune
     """
     lock = refresh(resolve(lock, observed), observed)
     before = lock
-    actions: list[Step] = []
+    steps: list[Step] = []
     for channel in channels.all:
         way = _best(channel, before)
         if way is not None:
             lock = lock.assigned(replace(way, key=channel.key))
-        actions.append(_keep(channel, way) if way else _create(channel, before.channels.get(channel.key)))
-    used = {action.way.config_id for action in actions if action.way and action.kind is not StepKind.REPLACE}
+        steps.append(_keep(channel, way) if way else _create(channel, before.channels.get(channel.key)))
+    used = {step.way.config_id for step in steps if step.way and step.kind is not StepKind.REPLACE}
     left = [way for way in lock.ways() if way.config_id not in used]
-    actions += [_leave(way, channels, prune=prune) for way in left]
+    steps += [_leave(way, channels, prune=prune) for way in left]
     return Plan(
-        actions=tuple(actions),
+        steps=tuple(steps),
         lock=lock,
-        unsafe=(*_strangers(actions, lock, observed), *_too_many(actions, len(list(lock.ways())))),
-        notes=tuple(_notes(actions, channels)),
+        unsafe=(*_strangers(steps, lock, observed), *_too_many(steps, len(list(lock.ways())))),
+        notes=tuple(_notes(steps, channels)),
     )
 
 
 def _fitting(channel: Channel, ways: Iterable[LockedWay]) -> list[LockedWay]:
     """Return the ways that can be the channel's: its state, and nothing wrong that cannot be changed."""
-    wanted = wanted_fields(channel)
+    wanted = channel.way
     return [
         way
         for way in ways
@@ -173,7 +173,7 @@ def _best(channel: Channel, lock: LockedWays) -> LockedWay | None:
 
 
 def _keep(channel: Channel, way: LockedWay) -> Step:
-    wanted = wanted_fields(channel)
+    wanted = channel.way
     differences = changes(way.fields, wanted)
     return Step(
         kind=StepKind.UPDATE if differences else StepKind.UNCHANGED,
@@ -186,7 +186,7 @@ def _keep(channel: Channel, way: LockedWay) -> Step:
 
 
 def _create(channel: Channel, old: LockedWay | None) -> Step:
-    wanted = wanted_fields(channel)
+    wanted = channel.way
     if old is None:
         return Step(kind=StepKind.CREATE, key=channel.key, state=channel.state, fields=wanted)
     fixed = fixed_differences(old.fields, wanted)
@@ -216,24 +216,24 @@ def _leave(way: LockedWay, channels: Channels, *, prune: bool) -> Step:
     return Step(kind=kind, key=way.key, state=way.state, way=way, reason=reason)
 
 
-def _strangers(actions: Iterable[Step], lock: LockedWays, observed: Observed) -> Iterator[str]:
+def _strangers(steps: Iterable[Step], lock: LockedWays, observed: Observed) -> Iterator[str]:
     """Tell which ways are about to be made although one with their state is there that the lock does not know."""
     ours = lock.ids()
     known: dict[str, ContactWayId] = {}
     for config_id, way in observed.ways.items():
         if config_id not in ours:
             known.setdefault(way.state, config_id)
-    for action in actions:
-        if action.kind in (StepKind.CREATE, StepKind.REPLACE) and action.state in known:
+    for step in steps:
+        if step.kind in (StepKind.CREATE, StepKind.REPLACE) and step.state in known:
             yield (
-                f"channels.{action.key}: a contact way with the state {action.state!r} exists already that the lock "
-                f"does not know (config_id {known[action.state]}); `qudao channels import` takes it over"
+                f"channels.{step.key}: a contact way with the state {step.state!r} exists already that the lock "
+                f"does not know (config_id {known[step.state]}); `qudao channels import` takes it over"
             )
 
 
-def _too_many(actions: Iterable[Step], ours: int) -> Iterator[str]:
-    doomed = [action for action in actions if action.kind is StepKind.DELETE]
-    count = sum(not (action.way and action.way.duplicate) for action in doomed)
+def _too_many(steps: Iterable[Step], ours: int) -> Iterator[str]:
+    doomed = [step for step in steps if step.kind is StepKind.DELETE]
+    count = sum(not (step.way and step.way.duplicate) for step in doomed)
     if count > MOST_DELETIONS or count > max(1.0, ours * MOST_DELETED_SHARE):
         yield (
             f"{count} of {ours} contact ways would be deleted, and every printed copy of their QR codes with them; "
@@ -241,12 +241,12 @@ def _too_many(actions: Iterable[Step], ours: int) -> Iterator[str]:
         )
 
 
-def _notes(actions: Iterable[Step], channels: Channels) -> Iterator[str]:
-    for action in actions:
-        kept = action.kind in (StepKind.UNCHANGED, StepKind.UPDATE)
-        unknown = kept and action.fields is not None and action.fields.is_exclusive is None
-        if unknown and channels.by_key[action.key].is_exclusive:
-            yield f"channels.{action.key}: whether this way is exclusive is not known: WeCom does not show it"
+def _notes(steps: Iterable[Step], channels: Channels) -> Iterator[str]:
+    for step in steps:
+        kept = step.kind in (StepKind.UNCHANGED, StepKind.UPDATE)
+        unknown = kept and step.fields is not None and step.fields.is_exclusive is None
+        if unknown and channels.by_key[step.key].way.is_exclusive:
+            yield f"channels.{step.key}: whether this way is exclusive is not known: WeCom does not show it"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -291,7 +291,7 @@ def rebuild(channels: Channels, lock: LockedWays, observed: Observed) -> Importe
 
 
 def _distance(way: Way, channel: Channel) -> tuple[int, int, str]:
-    wanted = wanted_fields(channel)
+    wanted = channel.way
     return len(fixed_differences(way.fields, wanted)), len(changes(way.fields, wanted)), way.config_id
 
 

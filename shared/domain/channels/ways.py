@@ -1,16 +1,29 @@
-"""Contact ways: how a channel wants its own to look, how one looks, and what of the difference WeCom can change."""
+"""Contact ways: how one looks, or should, and what of the difference WeCom can change."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import Final
 
-from shared.domain.channels.model import Channel
 from shared.domain.ids import ContactWayId, StaffUserId
 
-SINGLE: Final = 1
-MULTIPLE: Final = 2
-BUTTON: Final = 1
-_SINGLE_STYLE: Final = 3
+SINGLE_STYLE: Final = 3
+"""The style of a button that only a way for one member may have."""
+
+
+class ContactWayType(IntEnum):
+    """How many members a contact way may have. It cannot be changed, so one that may grow is ``MULTIPLE``."""
+
+    SINGLE = 1
+    MULTIPLE = 2
+
+
+class Scene(IntEnum):
+    """Where a contact way is shown."""
+
+    MINI_PROGRAM = 1
+    """As a button."""
+    QR_CODE = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,7 +32,7 @@ class WayFields:
     What a contact way is made with, beside its state; WeCom's names, but for ``memo`` (remark), ``staff`` (user).
 
     Attributes:
-        type: 1 for one member, 2 for several. It cannot be changed, so that of one that may grow is 2.
+        type: A :class:`ContactWayType`, or whatever else WeCom says one day; ``scene`` likewise.
         style: Of a button; None for a QR code.
         is_exclusive: None when nobody knows: WeCom does not show it.
     """
@@ -27,11 +40,16 @@ class WayFields:
     memo: str = ""
     staff: tuple[StaffUserId, ...] = ()
     party: tuple[int, ...] = ()
-    type: int = MULTIPLE
-    scene: int = 2
+    type: int = ContactWayType.MULTIPLE
+    scene: int = Scene.QR_CODE
     style: int | None = None
     skip_verify: bool = True
     is_exclusive: bool | None = None
+
+    @property
+    def is_button(self) -> bool:
+        """Tell whether it is a mini program's button and not a QR code."""
+        return self.scene == Scene.MINI_PROGRAM
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,21 +71,6 @@ class FieldChange:
     after: object
 
 
-def wanted_fields(channel: Channel) -> WayFields:
-    """Return how the contact way of *channel* should look."""
-    button = channel.scene == BUTTON
-    return WayFields(
-        memo=channel.memo,
-        staff=channel.staff,
-        party=channel.party,
-        type=SINGLE if channel.style == _SINGLE_STYLE else MULTIPLE,
-        scene=channel.scene,
-        style=(channel.style or 1) if button else None,
-        skip_verify=channel.skip_verify,
-        is_exclusive=channel.is_exclusive,
-    )
-
-
 def fixed_differences(actual: WayFields, wanted: WayFields) -> list[str]:
     """Return the fields that differ and cannot be changed in a way that exists; a new way is needed for them."""
     fixed = []
@@ -82,9 +85,9 @@ def fixed_differences(actual: WayFields, wanted: WayFields) -> list[str]:
 
 def _type_serves(type_: int, wanted: WayFields) -> bool:
     """A way for one member serves one member, one for several serves all but the style of a single member."""
-    if type_ == SINGLE:
+    if type_ == ContactWayType.SINGLE:
         return len(wanted.staff) == 1 and not wanted.party
-    return wanted.type == MULTIPLE
+    return wanted.type == ContactWayType.MULTIPLE
 
 
 def changes(actual: WayFields, wanted: WayFields) -> tuple[FieldChange, ...]:

@@ -9,7 +9,7 @@ from typing import Final
 from shared.domain.reports.figures import Dimension, Period, Report, Source, SourceKind
 
 
-class Step(StrEnum):
+class Interval(StrEnum):
     """How long one bar is."""
 
     DAY = "day"
@@ -50,7 +50,7 @@ class Series:
 class Chart:
     """Customers over time: the largest channel first, those of no channel last."""
 
-    step: Step
+    interval: Interval
     bars: tuple[Period, ...]
     series: tuple[Series, ...]
 
@@ -62,7 +62,7 @@ class Chart:
 
 def chart(report: Report, *, bars: int, channels: int) -> Chart:
     """Return the chart of *report* with at most *bars* bars, and with *channels* series for channels at most."""
-    step, periods = divide(report.period, bars)
+    interval, periods = divide(report.period, bars)
     place = {day: number for number, period in enumerate(periods) for day in period.days}
     heads = _heads(report, channels)
     heights: dict[tuple[Shade, str], list[int]] = {head: [0] * len(periods) for head in heads.values()}
@@ -70,7 +70,7 @@ def chart(report: Report, *, bars: int, channels: int) -> Chart:
         if cell.source in heads:
             heights[heads[cell.source]][place[cell.day]] += cell.count.customers
     return Chart(
-        step=step,
+        interval=interval,
         bars=tuple(periods),
         series=tuple(
             Series(label=label, shade=shade, customers=tuple(customers))
@@ -79,13 +79,13 @@ def chart(report: Report, *, bars: int, channels: int) -> Chart:
     )
 
 
-def divide(period: Period, at_most: int) -> tuple[Step, list[Period]]:
+def divide(period: Period, at_most: int) -> tuple[Interval, list[Period]]:
     """Return *period* in the shortest steps of which there are not more than *at_most*; in years, there may be more."""
-    for step in Step:
-        parts = list(_parts(period, step))
+    for interval in Interval:
+        parts = list(_parts(period, interval))
         if len(parts) <= at_most:
             break
-    return step, parts
+    return interval, parts
 
 
 def _heads(report: Report, channels: int) -> dict[Source, tuple[Shade, str]]:
@@ -108,22 +108,22 @@ def _heads(report: Report, channels: int) -> dict[Source, tuple[Shade, str]]:
     return heads
 
 
-def _parts(period: Period, step: Step) -> Iterator[Period]:
+def _parts(period: Period, interval: Interval) -> Iterator[Period]:
     since = period.since
     while since <= period.until:
-        until = min(_last_day(since, step), period.until)
+        until = min(_last_day(since, interval), period.until)
         yield Period(since=since, until=until)
         since = until + timedelta(days=1)
 
 
-def _last_day(day: date, step: Step) -> date:
+def _last_day(day: date, interval: Interval) -> date:
     """Return the last day of the week, which begins on Monday, or of the month or year that *day* is in."""
-    match step:
-        case Step.DAY:
+    match interval:
+        case Interval.DAY:
             return day
-        case Step.WEEK:
+        case Interval.WEEK:
             return day + timedelta(days=6 - day.weekday())
-        case Step.MONTH:
+        case Interval.MONTH:
             return (day.replace(day=1) + timedelta(days=32)).replace(day=1) - timedelta(days=1)
-        case Step.YEAR:
+        case Interval.YEAR:
             return day.replace(month=12, day=31)

@@ -142,17 +142,17 @@ async def test_an_apply_cancelled_at_random_points_makes_each_way_once(simulator
     cut = 0
     while len(simulator.corp.ways) < 55:
         # Cut off after so many steps of the lock, which is anywhere: before, in and after a call.
-        steps = chance.randint(1, 25)
-        task_done = await cut_off(operator, channels, steps)
+        to_do = chance.randint(1, 25)
+        task_done = await cut_off(operator, channels, to_do)
         cut += not task_done
     assert cut >= 5
     assert (await operator.apply(channels)).complete
     assert operator.is_right(channels)
 
 
-async def cut_off(operator: Operator, channels: Channels, steps: int) -> bool:
+async def cut_off(operator: Operator, channels: Channels, to_do: int) -> bool:
     """Apply *channels* until the lock has been written *steps* times; tell whether it was done by then."""
-    left = steps
+    left = to_do
 
     class Counting(LockFile):
         def write(self, lock):
@@ -222,7 +222,7 @@ async def test_nothing_is_deleted_when_something_else_failed(simulator, operator
     assert plan.count(StepKind.DELETE) == 1
     outcome = await operator.carry_out(plan)
     assert [failure.suspects for failure in outcome.failed] == [("chen.wei",)]
-    assert [action.kind for action in outcome.left] == [StepKind.DELETE]
+    assert [step.kind for step in outcome.left] == [StepKind.DELETE]
     assert Counter(w.fields["state"] for w in simulator.corp.ways.values()) == {"qd_c0": 1, "qd_c1": 1}
 
 

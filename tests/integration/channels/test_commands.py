@@ -34,7 +34,7 @@ async def test_channels_are_planned_applied_and_then_as_they_should_be(here):
     """A plan changes nothing; an apply makes exactly what was shown; the next plan has nothing to do."""
     planned = await here.say(show_plan, as_json=True)
     assert (planned.code, here.writes()) == (0, 0)
-    assert [(a["action"], a["channel"]) for a in planned.document["actions"]] == [
+    assert [(a["step"], a["channel"]) for a in planned.document["steps"]] == [
         ("create", "expo26"),
         ("create", "shop"),
         ("create", "button"),
@@ -215,7 +215,7 @@ async def test_an_import_shows_what_the_file_lacks_as_channels(here):
     channels = load_channels(CHANNELS + said.out)
     assert {channel.state for channel in channels.all[3:]} == {"wb:1:4285486", "qd_old-shop", '店"1"\\'}
     assert [c.key for c in channels.all if c.state == "qd_old-shop"] == ["old-shop"]
-    assert not next(c for c in channels.all if c.state == "qd_old-shop").skip_verify
+    assert not next(c for c in channels.all if c.state == "qd_old-shop").way.skip_verify
     assert said.out.count("# ") == 1
     here.write(CHANNELS + said.out)
     assert len((await here.say(_import, as_json=True)).document["channels"]) == 6
@@ -247,7 +247,8 @@ async def test_an_imported_button_comes_back_as_one(here):
     said = await here.say(_import, as_toml=True, dry_run=True)
     (channel,) = load_channels(said.out).all
     assert (channel.key, channel.state, channel.name) == ("Mini", "qd_Mini 程序", "qd_Mini 程序")
-    assert (channel.scene, channel.style, channel.staff, channel.party) == (1, 2, ("lin.qiao",), (7,))
+    way = channel.way
+    assert (way.scene, way.style, way.staff, way.party) == (1, 2, ("lin.qiao",), (7,))
 
 
 async def test_an_import_writes_nothing_when_told_so(here):
@@ -265,7 +266,7 @@ async def test_what_others_changed_is_seen_with_refresh(here):
     way.fields["remark"] = "theirs"
     assert (await here.say(show_plan)).out == "3 unchanged\n"
     said = await here.say(show_plan, refresh=True, as_json=True)
-    (change,) = said.document["actions"][1]["changes"]
+    (change,) = said.document["steps"][1]["changes"]
     assert change == {"field": "memo", "before": "theirs", "after": "Counter"}
     assert (await here.say(apply_plan, refresh=True, yes=True)).code == 0
     assert ("qd_shop", "Counter") in here.ways()
@@ -386,9 +387,9 @@ async def test_a_second_apply_at_the_same_time_is_refused(here):
 @pytest.mark.parametrize(
     ("words", "name"),
     [
-        ("channels plan", "actions"),
+        ("channels plan", "steps"),
         ("channels apply --yes", "applied"),
-        ("channels apply --dry-run", "actions"),
+        ("channels apply --dry-run", "steps"),
         ("channels list", "channels"),
         ("channels import --dry-run", "unknown"),
         ("channels qr --out qr --channel shop --dry-run", "files"),

@@ -8,6 +8,7 @@ import orjson
 import pytest
 from aiohttp import web
 
+from shared.domain.channels.ways import ContactWayType
 from shared.domain.errors import (
     ConfigurationNeeded,
     Congested,
@@ -23,7 +24,6 @@ from shared.domain.errors import (
 )
 from shared.domain.events import Lane
 from shared.domain.ids import ContactWayId, ExternalUserId, StaffUserId, TagId
-from shared.wecom.types import ContactWayType
 from tests.doubles.wecom import (
     SECRET,
     OpenQuota,
@@ -315,8 +315,9 @@ async def test_contact_ways_live_their_whole_life(server, wecom):
         "is_exclusive": True,
     }
     read = await wecom.get_contact_way(made.config_id)
-    assert (read.state, read.users, read.parties, read.remark) == ("qd_a", (LIN,), (3,), "hall")
-    assert (read.type, read.scene, read.skip_verify, read.qr_code) == (2, 2, False, "u")
+    fields = read.fields
+    assert (read.state, fields.staff, fields.party, fields.memo) == ("qd_a", (LIN,), (3,), "hall")
+    assert (fields.type, fields.scene, fields.skip_verify, read.qr_code) == (2, 2, False, "u")
     assert [page async for page in wecom.list_contact_way(start_time=5)] == [("cfg1",), ("cfg2",)]
     assert server.calls("externalcontact/list_contact_way")[1].body == {"start_time": 5, "limit": 1000, "cursor": "n"}
     await wecom.update_contact_way(made.config_id, users=[ZHOU], style=1, skip_verify=False)

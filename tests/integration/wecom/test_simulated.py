@@ -174,8 +174,8 @@ async def test_a_contact_way_lives_and_dies(rig):
     assert [ids async for ids in wecom.list_contact_way()] == [(way.config_id,)]
     await wecom.update_contact_way(way.config_id, users=[LIN, StaffUserId("zhou.yi")])
     read = await wecom.get_contact_way(way.config_id)
-    assert (read.state, read.remark, read.skip_verify) == ("qd_a", "hall A", False)
-    assert (read.users, read.qr_code) == (("lin.qiao", "zhou.yi"), way.qr_code)
+    assert (read.state, read.fields.memo, read.fields.skip_verify) == ("qd_a", "hall A", False)
+    assert (read.fields.staff, read.qr_code) == (("lin.qiao", "zhou.yi"), way.qr_code)
     await wecom.del_contact_way(way.config_id)
     with pytest.raises(PermanentError):
         await wecom.get_contact_way(way.config_id)

@@ -45,16 +45,21 @@ def test_the_documented_example():
     """The example of the reference becomes one channel with the defaults in it."""
     (channel,) = load_channels(DESIGN).all
     assert channel.key == "expo26"
-    assert channel.name == channel.memo == "展会26"
+    assert channel.name == channel.way.memo == "展会26"
     assert channel.state == "qd_expo26"
-    assert channel.staff == ("lin.qiao", "zhou.yi")
+    assert channel.way.staff == ("lin.qiao", "zhou.yi")
     assert channel.remark == parse_template("{channel}-{name}")
     assert channel.description == parse_template("2026 上海展会, {date}")
     assert channel.welcome == parse_template("你好 {name}，欢迎！")
     assert channel.tags == (TagName(group="来源", tag="展会"),)
     assert str(channel.tags[0]) == "来源/展会"
     assert channel.overwrite is Overwrite.UNSET
-    assert (channel.scene, channel.style, channel.skip_verify, channel.is_exclusive) == (2, None, True, False)
+    assert (channel.way.scene, channel.way.style, channel.way.skip_verify, channel.way.is_exclusive) == (
+        2,
+        None,
+        True,
+        False,
+    )
 
 
 def test_every_key_is_read():
@@ -101,8 +106,18 @@ media_id = "m4"
 [groups.spring]
 """
     (channel,) = load_channels(text).all
-    assert (channel.group, channel.state, channel.memo, channel.party) == ("spring", "客户-a", "Hall A, left", (7, 8))
-    assert (channel.scene, channel.style, channel.skip_verify, channel.is_exclusive) == (1, 2, False, True)
+    assert (channel.group, channel.state, channel.way.memo, channel.way.party) == (
+        "spring",
+        "客户-a",
+        "Hall A, left",
+        (7, 8),
+    )
+    assert (channel.way.scene, channel.way.style, channel.way.skip_verify, channel.way.is_exclusive) == (
+        1,
+        2,
+        False,
+        True,
+    )
     assert channel.overwrite is Overwrite.ALWAYS
     assert channel.remark is None
     assert channel.tags == (TagName(group="g", tag="t"), TagName(group="g", tag="t/u"))
@@ -142,7 +157,7 @@ name = "C"
 """
     channels = load_channels(text).by_key
     read = {
-        key: (channel.staff, channel.welcome and channel.welcome.literals(), channel.skip_verify)
+        key: (channel.way.staff, channel.welcome and channel.welcome.literals(), channel.way.skip_verify)
         for key, channel in channels.items()
     }
     assert read == {
@@ -296,7 +311,7 @@ def test_a_wrong_value_is_refused(line, problem):
 def test_a_value_at_its_limit_is_taken(line, field):
     """The limits themselves are allowed."""
     (channel,) = load_channels(with_line(line)).all
-    assert getattr(channel, field)
+    assert getattr(channel.way if hasattr(channel.way, field) else channel, field)
 
 
 @pytest.mark.parametrize(
@@ -319,7 +334,7 @@ def test_members_are_checked(staff, problem):
 def test_a_hundred_members_are_taken():
     """A hundred is not too many."""
     (channel,) = load_channels(f'[channels.a]\nname = "A"\nstaff = {[f"u{n}" for n in range(100)]!r}\n').all
-    assert len(channel.staff) == 100
+    assert len(channel.way.staff) == 100
 
 
 @pytest.mark.parametrize(
@@ -410,7 +425,7 @@ def test_the_reference_s_example_is_valid():
     """What the documentation shows can be copied."""
     example = REFERENCE.read_text(encoding="utf-8").partition("```toml\n")[2].partition("```")[0]
     expo, shop = load_channels(example).all
-    assert (expo.staff, shop.staff) == (("lin.qiao", "zhou.yi"), ("wang.wei",))
+    assert (expo.way.staff, shop.way.staff) == (("lin.qiao", "zhou.yi"), ("wang.wei",))
     assert expo.tags
     assert expo.attachments
     assert shop.description is None

@@ -9,7 +9,7 @@ from shared.domain.channels.file import load_channels
 from shared.domain.channels.lock import LockedWay, LockedWays
 from shared.domain.channels.model import ChannelKey, Channels
 from shared.domain.channels.plans import Observed, Plan, StepKind, lacks_a_way, make_plan, rebuild
-from shared.domain.channels.ways import Way, WayFields, wanted_fields
+from shared.domain.channels.ways import Way, WayFields
 from shared.domain.ids import ContactWayId, CorpId, StaffUserId
 
 EMPTY = LockedWays(corp_id=CorpId("ww1"))
@@ -32,7 +32,7 @@ def locked(wanted: Channels, **changed: Any) -> LockedWays:
             state=channel.state,
             config_id=ContactWayId(f"id-{channel.key}"),
             qr_code=f"https://q/{channel.key}",
-            fields=wanted_fields(channel),
+            fields=channel.way,
         )
         lock = lock.assigned(replace(way, **changed))
     return lock
@@ -52,32 +52,32 @@ def observed(*ways: Way, gone: tuple[str, ...] = (), recent: tuple[str, ...] = (
     )
 
 
-def actions(plan: Plan) -> list[tuple[StepKind, str, str]]:
-    return [(action.kind, action.key, action.state) for action in plan.actions]
+def steps(plan: Plan) -> list[tuple[StepKind, str, str]]:
+    return [(step.kind, step.key, step.state) for step in plan.steps]
 
 
 def test_channels_without_a_way_get_one():
     """What is not there is made, in the order of the file."""
     plan = make_plan(channels("a", "b"), EMPTY, Observed())
-    assert actions(plan) == [(CREATE, "a", "qd_a"), (CREATE, "b", "qd_b")]
-    assert [action.fields for action in plan.steps()] == [wanted_fields(c) for c in channels("a", "b").all]
+    assert steps(plan) == [(CREATE, "a", "qd_a"), (CREATE, "b", "qd_b")]
+    assert [step.fields for step in plan.to_do()] == [c.way for c in channels("a", "b").all]
     assert (plan.unsafe, plan.notes) == ((), ())
 
 
 def test_what_is_as_it_should_be_stays():
     """A second plan after an apply does nothing."""
     plan = make_plan(channels("a", "b"), locked(channels("a", "b")), Observed())
-    assert actions(plan) == [(UNCHANGED, "a", "qd_a"), (UNCHANGED, "b", "qd_b")]
-    assert plan.steps() == ()
+    assert steps(plan) == [(UNCHANGED, "a", "qd_a"), (UNCHANGED, "b", "qd_b")]
+    assert plan.to_do() == ()
     assert plan.lock == locked(channels("a", "b"))
 
 
 def test_changed_fields_are_updated_and_named():
     """An update names each field with its value before and after."""
     plan = make_plan(channels("a", more='memo = "hall"\nskip_verify = false'), locked(channels("a")), Observed())
-    (action,) = plan.steps()
-    assert action.kind is UPDATE
-    assert [(c.field, c.before, c.after) for c in action.changes] == [
+    (step,) = plan.to_do()
+    assert step.kind is UPDATE
+    assert [(c.field, c.before, c.after) for c in step.changes] == [
         ("memo", "a", "hall"),
         ("skip_verify", True, False),
     ]
@@ -87,8 +87,8 @@ def test_what_was_read_goes_before_the_lock():
     """A way that another system changed is changed back, as far as it was read; its exclusiveness is never shown."""
     seen = observed(found("id-a", "qd_a", memo="theirs"))
     plan = make_plan(channels("a"), locked(channels("a"), sure=False), seen)
-    (action,) = plan.steps()
-    assert [(c.field, c.before) for c in action.changes] == [("memo", "theirs")]
+    (step,) = plan.to_do()
+    assert [(c.field, c.before) for c in step.changes] == [("memo", "theirs")]
     assert plan.lock.channels[ChannelKey("a")].sure
     assert plan.lock.channels[ChannelKey("a")].fields.is_exclusive is False
 
@@ -97,17 +97,17 @@ def test_a_changed_state_makes_a_new_way_and_leaves_the_old():
     """The old code goes on working until it is pruned."""
     wanted = channels("a", more='state = "new"')
     plan = make_plan(wanted, locked(channels("a")), Observed())
-    assert actions(plan) == [(REPLACE, "a", "new"), (LEFT, "a", "qd_a")]
-    assert [(c.field, c.before, c.after) for c in plan.actions[0].changes] == [("state", "qd_a", "new")]
-    assert plan.steps() == plan.actions[:1]
-    assert actions(make_plan(wanted, locked(channels("a")), Observed(), prune=True))[1] == (DELETE, "a", "qd_a")
+    assert steps(plan) == [(REPLACE, "a", "new"), (LEFT, "a", "qd_a")]
+    assert [(c.field, c.before, c.after) for c in plan.steps[0].changes] == [("state", "qd_a", "new")]
+    assert plan.to_do() == plan.steps[:1]
+    assert steps(make_plan(wanted, locked(channels("a")), Observed(), prune=True))[1] == (DELETE, "a", "qd_a")
 
 
 def test_what_cannot_be_changed_makes_a_new_way():
     """Scene and exclusiveness take a new way, with the reason."""
     plan = make_plan(channels("a", more="scene = 1\nis_exclusive = true"), locked(channels("a")), Observed())
-    assert [action.kind for action in plan.actions] == [REPLACE, LEFT]
-    assert plan.actions[0].reason.startswith("scene and is_exclusive of a live contact way cannot be changed")
+    assert [step.kind for step in plan.steps] == [REPLACE, LEFT]
+    assert plan.steps[0].reason.startswith("scene and is_exclusive of a live contact way cannot be changed")
 
 
 def test_an_earlier_way_is_used_again():
@@ -115,38 +115,38 @@ def test_an_earlier_way_is_used_again():
     changed = make_plan(channels("a", more='state = "new"'), locked(channels("a")), Observed()).lock
     new = LockedWay(key=ChannelKey("a"), state="new", config_id=ContactWayId("n"), fields=WayFields())
     plan = make_plan(channels("a"), changed.assigned(new), Observed())
-    assert actions(plan) == [(UNCHANGED, "a", "qd_a"), (LEFT, "a", "new")]
+    assert steps(plan) == [(UNCHANGED, "a", "qd_a"), (LEFT, "a", "new")]
     assert plan.lock.channels[ChannelKey("a")].config_id == "id-a"
 
 
 def test_a_renamed_key_keeps_its_way():
     """A channel with another key and the same state is the same way."""
     plan = make_plan(channels("b", more='state = "qd_a"'), locked(channels("a")), Observed())
-    assert [action.kind for action in plan.actions] == [UPDATE], "the memo follows the name"
+    assert [step.kind for step in plan.steps] == [UPDATE], "the memo follows the name"
     assert list(plan.lock.channels) == ["b"]
 
 
 def test_what_is_not_in_the_file_stays_until_pruned():
     """A removed channel's way is shown and left; with prune it is deleted."""
     lock = locked(channels("a", "b"))
-    assert actions(make_plan(channels("a"), lock, Observed())) == [(UNCHANGED, "a", "qd_a"), (LEFT, "b", "qd_b")]
+    assert steps(make_plan(channels("a"), lock, Observed())) == [(UNCHANGED, "a", "qd_a"), (LEFT, "b", "qd_b")]
     pruned = make_plan(channels("a"), lock, Observed(), prune=True)
-    assert actions(pruned)[1] == (DELETE, "b", "qd_b")
+    assert steps(pruned)[1] == (DELETE, "b", "qd_b")
     assert pruned.unsafe == ()
 
 
 def test_ways_of_others_are_never_touched():
-    """A way that is not in the lock is in no action, prune or not, whatever its state."""
+    """A way that is not in the lock is in no step, prune or not, whatever its state."""
     ways = observed(found("x", "wb:1"), found("y", "qd_gone"))
     plan = make_plan(channels("a"), locked(channels("a")), ways, prune=True)
-    assert [action.kind for action in plan.actions] == [UNCHANGED]
+    assert [step.kind for step in plan.steps] == [UNCHANGED]
 
 
 def test_a_deleted_way_is_made_again():
     """A way of the lock that is gone is forgotten, and made if a channel needs it."""
     lock = locked(channels("a", "b"))
     plan = make_plan(channels("a"), lock, observed(gone=("id-a", "id-b")), prune=True)
-    assert actions(plan) == [(CREATE, "a", "qd_a")]
+    assert steps(plan) == [(CREATE, "a", "qd_a")]
     assert list(plan.lock.ways()) == []
 
 
@@ -179,22 +179,22 @@ def test_an_unknown_exclusiveness_is_told_where_it_matters():
     lock = locked(channels("a"), fields=WayFields(memo="a", staff=(StaffUserId("lin.qiao"),)))
     assert make_plan(channels("a"), lock, Observed()).notes == ()
     plan = make_plan(channels("a", more="is_exclusive = true"), lock, Observed())
-    assert [action.kind for action in plan.actions] == [UNCHANGED]
+    assert [step.kind for step in plan.steps] == [UNCHANGED]
     assert len(plan.notes) == 1
 
 
 def test_an_interrupted_call_is_settled_by_the_next_plan():
     """What the call made becomes the channel's way; a second one is deleted, pruned or not, and is not unsafe."""
     wanted = channels("a")
-    fields = wanted_fields(wanted.all[0])
+    fields = wanted.all[0].way
     lock = EMPTY
     for _ in range(3):
         lock = lock.begun(ChannelKey("a"), "qd_a", fields, now=100.0)
     made = [found(name, "qd_a") for name in ("m1", "m2", "m3")]
     old = found("m0", "qd_a")
     plan = make_plan(wanted, lock, observed(old, *made, recent=("m1", "m2", "m3"), now=200.0))
-    assert actions(plan) == [(UNCHANGED, "a", "qd_a"), (DELETE, "a", "qd_a"), (DELETE, "a", "qd_a")]
-    assert [a.way.config_id for a in plan.actions if a.way] == ["m1", "m2", "m3"]
+    assert steps(plan) == [(UNCHANGED, "a", "qd_a"), (DELETE, "a", "qd_a"), (DELETE, "a", "qd_a")]
+    assert [a.way.config_id for a in plan.steps if a.way] == ["m1", "m2", "m3"]
     assert plan.unsafe == ()
     assert plan.lock.intents == {}
 
@@ -220,7 +220,7 @@ def test_a_lock_is_rebuilt_from_the_states_alone():
     assert {key: way.config_id for key, way in imported.lock.channels.items()} == {"a": "x3"}
     assert [way.config_id for way in imported.unknown] == ["z", "y"]
     assert [way.config_id for way in imported.spare] == ["x1", "x2"]
-    assert make_plan(channels("a"), imported.lock, Observed()).steps() == ()
+    assert make_plan(channels("a"), imported.lock, Observed()).to_do() == ()
 
 
 def test_a_rebuilt_lock_keeps_what_the_old_one_knew():

@@ -7,10 +7,11 @@ import pytest
 
 from shared.domain.channels.file import load_channels
 from shared.domain.channels.model import Channel
-from shared.domain.channels.ways import MULTIPLE, SINGLE, WayFields, changes, fixed_differences, wanted_fields
+from shared.domain.channels.ways import ContactWayType, WayFields, changes, fixed_differences
 from shared.domain.ids import StaffUserId
 
 LIN, ZHOU = StaffUserId("lin.qiao"), StaffUserId("zhou.yi")
+SINGLE, MULTIPLE = ContactWayType.SINGLE, ContactWayType.MULTIPLE
 FIELDS = WayFields(memo="m", staff=(LIN, ZHOU), party=(3,), is_exclusive=False)
 
 
@@ -21,7 +22,7 @@ def channel(lines: str) -> Channel:
 
 def test_a_channel_wants_a_way_that_may_grow():
     """A way is for several members even when there is one, since its type cannot be changed later."""
-    wanted = wanted_fields(channel('staff = ["lin.qiao"]\nmemo = "hall"\nis_exclusive = true'))
+    wanted = channel('staff = ["lin.qiao"]\nmemo = "hall"\nis_exclusive = true').way
     assert wanted == WayFields(memo="hall", staff=(LIN,), type=MULTIPLE, is_exclusive=True)
 
 
@@ -30,7 +31,7 @@ def test_a_channel_wants_a_way_that_may_grow():
 )
 def test_a_button_has_a_style(lines: str, expected: tuple[int, int]):
     """The style of a single member takes a way for one; a button without a style has WeCom's first."""
-    wanted = wanted_fields(channel(f'staff = ["lin.qiao"]\nscene = 1\n{lines}'))
+    wanted = channel(f'staff = ["lin.qiao"]\nscene = 1\n{lines}').way
     assert (wanted.type, wanted.style) == expected
 
 

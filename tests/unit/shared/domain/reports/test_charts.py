@@ -11,7 +11,7 @@ from shared.domain.channels.model import Channel, ChannelKey, Channels
 from shared.domain.ids import ExternalUserId, StaffUserId
 from shared.domain.relations import Relation
 from shared.domain.reports.census import Census
-from shared.domain.reports.charts import Chart, Shade, Step, chart, divide
+from shared.domain.reports.charts import Chart, Interval, Shade, chart, divide
 from shared.domain.reports.figures import Period, Report
 
 FIRST = date(2026, 11, 2)
@@ -57,7 +57,7 @@ def test_a_series_for_each_channel() -> None:
         ("foreign_state", "other systems' codes", 1),
         ("no_state", "no channel code", 3),
     ]
-    assert drawn.step is Step.DAY
+    assert drawn.interval is Interval.DAY
     assert drawn.totals == [3, 1, 2, 1, 1, 0, 1]
 
 
@@ -84,21 +84,27 @@ def test_nobody_came() -> None:
 
 
 @pytest.mark.parametrize(
-    ("days", "step", "bars"), [(31, Step.DAY, 31), (32, Step.WEEK, 5), (240, Step.MONTH, 8), (3000, Step.YEAR, 10)]
+    ("days", "interval", "bars"),
+    [
+        (31, Interval.DAY, 31),
+        (32, Interval.WEEK, 5),
+        (240, Interval.MONTH, 8),
+        (3000, Interval.YEAR, 10),
+    ],
 )
-def test_longer_periods_have_longer_bars(days: int, step: Step, bars: int) -> None:
+def test_longer_periods_have_longer_bars(days: int, interval: Interval, bars: int) -> None:
     """The bars are days while they fit, then weeks from Monday, months, and years."""
     found, periods = divide(Period(since=FIRST, until=FIRST + timedelta(days=days - 1)), 31)
-    assert (found, len(periods)) == (step, bars)
+    assert (found, len(periods)) == (interval, bars)
 
 
 @given(st.dates(date(2016, 1, 1), date(2040, 1, 1)), st.integers(0, 4000), st.integers(1, 70))
 def test_bars_cover_each_day_once(since: date, length: int, at_most: int) -> None:
     """Whatever the period, each of its days is in exactly one bar, in order."""
     period = Period(since=since, until=since + timedelta(days=length))
-    step, bars = divide(period, at_most)
+    interval, bars = divide(period, at_most)
     assert [day for bar in bars for day in bar.days] == period.days
-    assert len(bars) <= at_most or step is Step.YEAR
+    assert len(bars) <= at_most or interval is Interval.YEAR
 
 
 def test_a_channel_whose_customers_all_came_before() -> None:
