@@ -11,8 +11,10 @@ import typer
 from rich.console import Console
 from rich.json import JSON
 
-from cli.compose import open_api, open_deployment
+from cli.compose.deployment import open_deployment
+from cli.compose.services import open_api
 from cli.failures import FAILED, MISCONFIGURED, fail, run_async
+from cli.options import AsJson
 from cli.output import print_json, print_line
 from shared.domain.errors import WeComError
 from shared.domain.events import Lane
@@ -65,7 +67,7 @@ def api(
         typer.Option("--post/--get", help="For an API that is not known here; otherwise a POST if there are fields."),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the request, and send nothing.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """
     Make one WeCom call and print the answer; explain the errcode if it is refused.

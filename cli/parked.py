@@ -8,11 +8,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from cli.compose import CLOCK, open_queue, read_channels
+from cli.compose.deployment import open_queue
+from cli.compose.files import read_channels
 from cli.failures import FAILED, MISCONFIGURED, fail, run_async
+from cli.options import AsJson, DryRun
 from cli.output import moment, print_json, print_line
 from cli.progress import new_progress
-from cli.times import instant
+from cli.times import CLOCK, instant
 from shared.domain.channels.model import ChannelKey
 from shared.logs import configure_logging
 from shared.queue.port import EventQueue, Parked
@@ -20,30 +22,32 @@ from shared.settings import Settings, load_settings
 from shared.wecom.errcodes import ERRCODES
 from workers.jobs.parked import Selection, move, select, state_of, work_of
 
-app = typer.Typer(no_args_is_help=True, help="What failed for good, why, and again.")
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="What failed for good, why, and again.")
 
 Ids = Annotated[list[str] | None, typer.Argument(help="Ids as `qudao parked list` shows them.")]
 Errcode = Annotated[int | None, typer.Option(help="Only those that failed with this errcode.")]
-Channel = Annotated[str | None, typer.Option(help="Only those of this channel (its key, or a state).")]
-Since = Annotated[str | None, typer.Option(help="Only those parked since: 2h, 3d, or 2026-11-22T08:00.")]
-Until = Annotated[str | None, typer.Option(help="Only those parked before: 2h, 3d, or 2026-11-22T08:00.")]
+OfChannel = Annotated[str | None, typer.Option(help="Only those of this channel (its key, or a state).")]
+ParkedSince = Annotated[str | None, typer.Option(help="Only those parked since: 2h, 3d, or 2026-11-22T08:00.")]
+ParkedUntil = Annotated[str | None, typer.Option(help="Only those parked before: 2h, 3d, or 2026-11-22T08:00.")]
 Everything = Annotated[bool, typer.Option("--all", help="All of them: needed when nothing else is chosen.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and do nothing.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 _Action = Callable[[EventQueue], Callable[[Sequence[str]], Awaitable[int]]]
 
 
 @app.command("list")
 def list_parked(
-    errcode: Errcode = None, channel: Channel = None, since: Since = None, until: Until = None, as_json: Json = False
+    errcode: Errcode = None,
+    channel: OfChannel = None,
+    since: ParkedSince = None,
+    until: ParkedUntil = None,
+    as_json: AsJson = False,
 ) -> None:
     """List what is parked, oldest first, with the reason."""
     run_async(lambda: _list(_Chosen(None, errcode, channel, since, until), as_json=as_json))
 
 
 @app.command()
-def show(id: Annotated[str, typer.Argument(help="As `qudao parked list` shows it.")], as_json: Json = False) -> None:  # noqa: A002 - the user's word
+def show(id: Annotated[str, typer.Argument(help="As `qudao parked list` shows it.")], as_json: AsJson = False) -> None:  # noqa: A002 - the user's word
     """Show one parked message: the event, the reason, the remedy."""
     run_async(lambda: _show(id, as_json=as_json))
 
@@ -54,12 +58,12 @@ def _mover(done: str, action: _Action) -> Callable[..., None]:
     def command(
         ids: Ids = None,
         errcode: Errcode = None,
-        channel: Channel = None,
-        since: Since = None,
-        until: Until = None,
+        channel: OfChannel = None,
+        since: ParkedSince = None,
+        until: ParkedUntil = None,
         everything: Everything = False,
         dry_run: DryRun = False,
-        as_json: Json = False,
+        as_json: AsJson = False,
     ) -> None:
         chosen = _Chosen(ids, errcode, channel, since, until)
         chosen.require(everything=everything)

@@ -7,25 +7,20 @@ from contextlib import AsyncExitStack
 import structlog
 from prometheus_client import CollectorRegistry
 
-from cli.compose import (
-    CLOCK,
-    callback_keys,
-    open_deployment,
-    open_queue,
-    open_schedule,
-    open_spool,
-    open_worker,
-    read_channels,
-    stopped_by_signal,
-)
+from cli.compose.deployment import open_deployment, open_queue, open_spool
+from cli.compose.files import read_channels
+from cli.compose.services import callback_keys, open_schedule, open_worker
 from cli.failures import run_async
+from cli.signals import stopped_by_signal
+from cli.times import CLOCK
 from ingress.server import serve
 from ingress.spool import Intake
+from shared.domain.addresses import Address
 from shared.domain.channels.model import Channels
 from shared.domain.errors import ConfigurationError
 from shared.logs import configure_logging
 from shared.settings import Need, Settings, load_settings
-from shared.web import Address, admin_listening, bind
+from shared.web import admin_listening, bind
 from workers.consumer import Worker
 from workers.jobs.schedule import Schedule
 

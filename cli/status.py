@@ -1,22 +1,23 @@
 """`qudao status`: how much waits where and how old it is, what is used of the quota, and what is held back and why."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Any
 
-import typer
 from rich.console import Console
 from rich.table import Table
 
-from cli.compose import CLOCK, open_deployment
+from cli.compose.deployment import open_deployment
 from cli.failures import run_async
+from cli.options import AsJson
 from cli.output import duration, moment, print_json
+from cli.times import CLOCK
 from shared.logs import configure_logging
 from shared.queue.port import Depth
 from shared.quota.port import Hold, Snapshot, Usage, WorkerSeen
 from shared.settings import load_settings
 
 
-def status(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False) -> None:
+def status(as_json: AsJson = False) -> None:
     """Show what waits in the queue, what is used of the quota, and which APIs are held back."""
     run_async(lambda: _status(as_json=as_json))
 

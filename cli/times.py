@@ -1,10 +1,13 @@
-"""Times as people write them: ages such as ``2h``, and dates."""
+"""The clock that commands go by, and times as people write them: ages such as ``2h``, and dates."""
 
 import re
 from datetime import datetime, timedelta
 from typing import Final
 
+from shared.clock import Clock, SystemClock
 from shared.domain.errors import ConfigurationError
+
+CLOCK: Clock = SystemClock()
 
 _AGE: Final = re.compile(r"(\d{1,9})([smhd])")
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}

@@ -12,7 +12,8 @@ from ingress.deadlines import DEADLINE, LIMIT, Deadlines
 from ingress.metrics import IngressMetrics
 from ingress.spool import Intake
 from shared.clock import Clock
-from shared.web import Address, bind, listening
+from shared.domain.addresses import Address
+from shared.web import bind, listening
 from shared.wecom.crypto import Keyring
 
 

@@ -17,10 +17,10 @@ from pydantic import AfterValidator, Field, PlainValidator, SecretStr, Validatio
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from shared.domain.addresses import Address
 from shared.domain.errors import ConfigurationError
 from shared.domain.ids import CorpId
 from shared.domain.spelling import did_you_mean
-from shared.web import Address
 
 _PREFIX: Final = "QUDAO_"
 _OTHERS: Final = "QUDAO_TEST_"

@@ -14,6 +14,7 @@ from aiohttp.http import HttpProcessingError
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
+from shared.domain.addresses import Address
 from shared.domain.errors import ConfigurationError, QueueUnavailable
 
 _CHECK_TIMEOUT: Final = 2.0
@@ -21,14 +22,6 @@ _KEEPALIVE: Final = 75.0
 _LINGERING: Final = 2.0
 _BACKLOG: Final = 1024
 _ADMIN_GRACE: Final = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where a server listens. Port 0 takes a free one."""
-
-    host: str
-    port: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,10 +12,11 @@ from rich.console import Console
 
 from cli.channels.desk import Desk, ask_who_is_able, held_desk, open_bulk_api, open_desk, way_reader
 from cli.channels.tables import failure_lines, outcome_document, plan_document, plan_headline, plan_table
-from cli.compose import CLOCK, stopped_by_signal
 from cli.failures import FAILED, MISCONFIGURED, UNSAFE, fail
 from cli.output import print_json, print_line
 from cli.progress import new_progress, printer
+from cli.signals import stopped_by_signal
+from cli.times import CLOCK
 from shared.domain.channels.file import place_of
 from shared.domain.channels.plans import Plan, Step, StepKind, make_plan
 from shared.domain.errors import ConfigurationError

@@ -12,25 +12,26 @@ from cli.channels.apply import apply_plan, show_plan
 from cli.channels.desk import Desk, ask_who_is_able, held_desk, open_bulk_api, open_desk, way_reader
 from cli.channels.qr import Card, write_cards
 from cli.channels.tables import import_document, list_rows, list_table, skeleton, unknown_table
-from cli.compose import CLOCK
 from cli.failures import FAILED, MISCONFIGURED, fail, run_async
+from cli.options import AsJson, DryRun
 from cli.output import print_json, print_line
 from cli.progress import new_progress
+from cli.times import CLOCK
 from shared.domain.channels.model import Channel, ChannelKey, Channels
 from shared.domain.channels.plans import Imported, rebuild
 from shared.domain.errors import ConfigurationError
 from shared.domain.spelling import did_you_mean
 
-app = typer.Typer(no_args_is_help=True, help="Contact ways as code: from channels.toml to QR codes.")
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, help="Contact ways as code: from channels.toml to QR codes."
+)
 
 Prune = Annotated[bool, typer.Option("--prune", help="Delete ways of ours that no channel has any more.")]
 Refresh = Annotated[bool, typer.Option("--refresh", help="Read our ways too, to see what others changed in them.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and do nothing.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
 @app.command()
-def plan(prune: Prune = False, refresh: Refresh = False, as_json: Json = False) -> None:
+def plan(prune: Prune = False, refresh: Refresh = False, as_json: AsJson = False) -> None:
     """Show what `apply` would do."""
     run_async(lambda: show_plan(prune=prune, refresh=refresh, as_json=as_json))
 
@@ -42,7 +43,7 @@ def apply(
     force: Annotated[bool, typer.Option("--force", help="Apply a plan that is thought unsafe.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask; needed where nobody can answer.")] = False,
     dry_run: DryRun = False,
-    as_json: Json = False,
+    as_json: AsJson = False,
 ) -> None:
     """
     Make and change contact ways so that they are as the file says.
@@ -55,7 +56,7 @@ def apply(
 
 
 @app.command("list")
-def list_channels(as_json: Json = False) -> None:
+def list_channels(as_json: AsJson = False) -> None:
     """List the channels with their contact ways, as the lock has them. Asks WeCom nothing."""
     run_async(lambda: _list(as_json=as_json))
 
@@ -64,7 +65,7 @@ def list_channels(as_json: Json = False) -> None:
 def import_ways(
     dry_run: DryRun = False,
     as_toml: Annotated[bool, typer.Option("--toml", help="Print channels for the ways that the file lacks.")] = False,
-    as_json: Json = False,
+    as_json: AsJson = False,
 ) -> None:
     """Rebuild the lock from WeCom alone, and tell which of its contact ways the file does not know."""
     if as_toml and as_json:
@@ -77,7 +78,7 @@ def qr(
     out: Annotated[Path, typer.Option(help="Folder for the files; made when missing.", file_okay=False)],
     channel: Annotated[list[str] | None, typer.Option(help="Only this channel, by its key; again for more.")] = None,
     dry_run: DryRun = False,
-    as_json: Json = False,
+    as_json: AsJson = False,
 ) -> None:
     """Write a PNG for each channel: the QR code that WeCom made, with the channel's name under it."""
     run_async(lambda: _qr(out, channel or [], dry_run=dry_run, as_json=as_json))

@@ -6,7 +6,9 @@ from dataclasses import dataclass, replace
 
 from rich.progress import Progress
 
-from cli.compose import open_api, open_deployment, read_channels
+from cli.compose.deployment import open_deployment
+from cli.compose.files import read_channels
+from cli.compose.services import open_api
 from cli.progress import printer
 from shared.domain.channels.lock import LockedWays
 from shared.domain.channels.model import Channels

@@ -9,7 +9,6 @@ from typing import Final
 
 import aiohttp
 
-from cli.channels.cards import draw_card
 from shared.domain.errors import ConfigurationError
 from shared.wecom.pictures import PictureUnavailable, fetch_picture
 
@@ -33,6 +32,8 @@ async def write_cards(cards: Iterable[Card], *, api_url: str, advance: Callable[
     Raises:
         ConfigurationError: The folder cannot be written, or there is no font for a name.
     """
+    from cli.channels.cards import draw_card  # noqa: PLC0415 - imaging is slow to import, and seldom asked for
+
     pending = deque(cards)
     for folder in {card.path.parent for card in pending}:
         _prepare(folder)

@@ -20,17 +20,19 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from cli.compose import CLOCK, open_api, open_deployment
+from cli.compose.deployment import open_deployment
+from cli.compose.services import open_api
 from cli.demo.verdict import Verdict, judge
 from cli.failures import FAILED, run_async
 from cli.serve import serve_until
+from cli.times import CLOCK
+from shared.domain.addresses import Address
 from shared.domain.channels.file import load_channels
 from shared.domain.channels.model import Channels
 from shared.domain.events import Lane
 from shared.domain.ids import CorpId, StaffUserId
 from shared.logs import configure_logging
 from shared.settings import Settings
-from shared.web import Address
 from simulator.clients import Action
 from simulator.config import SimulatorConfig
 from simulator.faults import Fault

@@ -10,13 +10,17 @@ from typing import Annotated, Final
 import typer
 from rich.console import Console
 
-from cli.compose import CLOCK, open_api, open_deployment, read_channels
+from cli.compose.deployment import open_deployment
+from cli.compose.files import read_channels
+from cli.compose.services import open_api
 from cli.failures import FAILED, fail, run_async
+from cli.options import AsJson, Channel, Staff
 from cli.output import print_json
 from cli.progress import Bar
 from cli.report.data import document
 from cli.report.files import Files
 from cli.report.table import print_report
+from cli.times import CLOCK
 from shared.domain.channels.model import Channels
 from shared.domain.errors import ConfigurationError
 from shared.domain.events import Lane
@@ -34,28 +38,25 @@ _WECOM_BEGAN: Final = date(2016, 1, 1)
 _DAYS: Final = re.compile(r"(\d{1,5})d")
 
 By = Annotated[list[Dimension] | None, typer.Option(help="Group by this; repeat it to group by several at once.")]
-Since = Annotated[str | None, typer.Option(help="First day: 2026-11-01, or 7d for the last 7 days. [default: 30d]")]
-Until = Annotated[str | None, typer.Option(help="Last day: 2026-11-30. [default: today]")]
-Channel = Annotated[list[str] | None, typer.Option(help="Only customers of this channel (its key); may be repeated.")]
-Staff = Annotated[list[str] | None, typer.Option(help="Only customers of this member (userid); may be repeated.")]
-Csv = Annotated[Path | None, typer.Option("--csv", help="Write the table to this CSV file.")]
+FirstDay = Annotated[str | None, typer.Option(help="First day: 2026-11-01, or 7d for the last 7 days. [default: 30d]")]
+LastDay = Annotated[str | None, typer.Option(help="Last day: 2026-11-30. [default: today]")]
+TableCsv = Annotated[Path | None, typer.Option("--csv", help="Write the table to this CSV file.")]
 Png = Annotated[Path | None, typer.Option("--png", help="Write a chart for a slide to this PNG file.")]
 Html = Annotated[Path | None, typer.Option("--html", help="Write a page with charts and tables to this file.")]
 Title = Annotated[str, typer.Option(help="Title of the chart and the page.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
 def report(
     by: By = None,
-    since: Since = None,
-    until: Until = None,
+    since: FirstDay = None,
+    until: LastDay = None,
     channel: Channel = None,
     staff: Staff = None,
-    csv: Csv = None,
+    csv: TableCsv = None,
     png: Png = None,
     html: Html = None,
     title: Title = "Customers by channel",
-    as_json: Json = False,
+    as_json: AsJson = False,
 ) -> None:
     """Tell where customers came from, by channel, day and member. Days are days in China."""
     asked = _Asked(

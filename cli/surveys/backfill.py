@@ -7,33 +7,31 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from cli.compose import CLOCK, open_deployment, open_surveyor, read_channels
+from cli.compose.deployment import open_deployment
+from cli.compose.files import read_channels
+from cli.compose.services import open_surveyor
 from cli.failures import FAILED, MISCONFIGURED, fail, run_async
+from cli.options import AsJson, ChangesCsv, Channel, DryRun, Staff
 from cli.output import print_json, print_line
 from cli.surveys.findings import Watch, change_sheet, document, findings_table, stranger_lines, unread_lines
-from cli.times import instant
+from cli.times import CLOCK, instant
 from shared.logs import configure_logging
 from shared.settings import Need, load_settings
 from workers.jobs.backfill import choose_channels, choose_staff, drained
 from workers.jobs.survey import CHANGES, Scope, Tally
 
-Channel = Annotated[list[str] | None, typer.Option(help="Only customers of this channel (its key); may be repeated.")]
-Staff = Annotated[list[str] | None, typer.Option(help="Only customers of this member (userid); may be repeated.")]
-Since = Annotated[str | None, typer.Option(help="Only customers added since: 2h, 30d, or 2026-11-22T08:00.")]
-Csv = Annotated[Path | None, typer.Option("--csv", help="Write what would change to this CSV file.")]
+AddedSince = Annotated[str | None, typer.Option(help="Only customers added since: 2h, 30d, or 2026-11-22T08:00.")]
 Wait = Annotated[bool, typer.Option("--wait", help="Wait until the workers have emptied the bulk lane.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would change, and queue nothing.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
 def backfill(
     channel: Channel = None,
     staff: Staff = None,
-    since: Since = None,
-    csv: Csv = None,
+    since: AddedSince = None,
+    csv: ChangesCsv = None,
     wait: Wait = False,
     dry_run: DryRun = False,
-    as_json: Json = False,
+    as_json: AsJson = False,
 ) -> None:
     """Mark existing customers by the state of the channel code they came through."""
     if wait and dry_run:

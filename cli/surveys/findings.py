@@ -10,10 +10,10 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from cli.compose import CLOCK
 from cli.output import duration, moment
 from cli.progress import Bar
 from cli.sheets import sheet
+from cli.times import CLOCK
 from shared.domain.channels.model import Channels
 from shared.domain.relations import Relation
 from shared.domain.spelling import did_you_mean

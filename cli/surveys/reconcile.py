@@ -6,25 +6,29 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from cli.compose import CLOCK, open_deployment, open_surveyor, read_channels
+from cli.compose.deployment import open_deployment
+from cli.compose.files import read_channels
+from cli.compose.services import open_surveyor
 from cli.failures import FAILED, fail, run_async
+from cli.options import AsJson, ChangesCsv, DryRun
 from cli.output import print_json, print_line
 from cli.surveys.findings import Watch, change_sheet, document, findings_table, stranger_lines, unread_lines
-from cli.times import age, instant
+from cli.times import CLOCK, age, instant
 from shared.logs import configure_logging
 from shared.settings import Need, load_settings
 from workers.jobs.reconcile import Reconciliation, reconcile
 from workers.jobs.survey import Finding, Tally
 
-Since = Annotated[str, typer.Option(help="Look at customers added since: 2h, 30d, or 2026-11-22T08:00.")]
+AddedSince = Annotated[str, typer.Option(help="Look at customers added since: 2h, 30d, or 2026-11-22T08:00.")]
 OlderThan = Annotated[str, typer.Option("--older-than", help="Leave out younger ones: their event may be on its way.")]
-Csv = Annotated[Path | None, typer.Option("--csv", help="Write what would change to this CSV file.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would change, and queue nothing.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
 def reconcile_command(
-    since: Since = "7d", older_than: OlderThan = "10m", csv: Csv = None, dry_run: DryRun = False, as_json: Json = False
+    since: AddedSince = "7d",
+    older_than: OlderThan = "10m",
+    csv: ChangesCsv = None,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
 ) -> None:
     """Find customers who should be marked and are not, have them marked, and count the lost callbacks."""
     run_async(lambda: _reconcile(since, older_than, csv=csv, dry_run=dry_run, as_json=as_json))

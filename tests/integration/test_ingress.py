@@ -15,10 +15,10 @@ from structlog.testing import capture_logs
 
 from ingress.server import serve
 from shared.clock import SystemClock
+from shared.domain.addresses import Address
 from shared.domain.errors import ConfigurationError, QueueUnavailable
 from shared.domain.events import CustomerAdded, Lane
 from shared.queue.message import decode
-from shared.web import Address
 from shared.wecom.crypto import CallbackKeys, Keyring
 from tests.callback_vectors import (
     OFFICIAL,

@@ -11,10 +11,11 @@ from prometheus_client import CollectorRegistry
 
 from ingress.server import serve
 from shared.clock import SystemClock
+from shared.domain.addresses import Address
 from shared.domain.events import Lane
 from shared.queue.message import Message
 from shared.queue.port import EventQueue
-from shared.web import Address, admin_listening
+from shared.web import admin_listening
 from shared.wecom.crypto import CallbackKeys, Keyring
 from tests.callback_vectors import OWN
 from tests.doubles.queue import MemoryQueue

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr, ValidationError
 
+from shared.domain.addresses import Address
 from shared.domain.errors import ConfigurationError
-from shared.settings import Address, Need, Settings, load_settings
+from shared.settings import Need, Settings, load_settings
 
 AES_KEY = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG"
 ALL = {

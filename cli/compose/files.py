@@ -1,0 +1,24 @@
+"""The files that a deployment is described in."""
+
+from pathlib import Path
+
+from shared.domain.channels.file import load_channels
+from shared.domain.channels.model import Channels
+from shared.domain.errors import ConfigurationError
+
+
+def read_channels(path: Path) -> Channels:
+    """
+    Return the channels in the file *path*.
+
+    Raises:
+        ConfigurationError: It is missing, unreadable or wrong; lists every problem with its line.
+    """
+    try:
+        return load_channels(path.read_text(encoding="utf-8"), source=str(path))
+    except FileNotFoundError as error:
+        raise ConfigurationError(
+            [f"{path}: there is no such file; describe your channels in it, or set QUDAO_CHANNELS"]
+        ) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError([f"{path}: cannot be read as UTF-8 text ({type(error).__name__})"]) from error

@@ -1,0 +1,101 @@
+"""The services, and what else calls WeCom: built from the settings on top of a deployment."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from prometheus_client import CollectorRegistry
+from pydantic import SecretStr
+
+from cli.compose.deployment import Deployment, open_claims
+from cli.times import CLOCK
+from shared.domain.channels.model import Channels
+from shared.domain.events import Lane
+from shared.settings import Settings
+from shared.wecom.client import WeCom, open_wecom
+from shared.wecom.crypto import Keyring
+from workers.consumer import Worker
+from workers.delivery_log import DeliveryLog
+from workers.dispatch import endpoints_of, handlers_with
+from workers.jobs.schedule import Schedule
+from workers.jobs.survey import Surveyor
+from workers.services import Services
+from workers.tags import Tags
+
+
+def callback_keys(settings: Settings) -> Keyring:
+    """
+    Return the keys that callbacks are accepted with: the current ones, then the previous while they are rotated.
+    """
+    return Keyring(
+        tokens=_given(settings.callback_token, settings.callback_token_previous),
+        aes_keys=_given(settings.callback_aes_key, settings.callback_aes_key_previous),
+        receive_id=settings.corp_id,
+    )
+
+
+def _given(*secrets: SecretStr) -> tuple[str, ...]:
+    return tuple(secret.get_secret_value() for secret in secrets if secret.get_secret_value())
+
+
+@asynccontextmanager
+async def open_api(settings: Settings, deployment: Deployment, lane: Lane) -> AsyncIterator[WeCom]:
+    """Yield a WeCom client whose calls count as *lane*'s."""
+    async with open_wecom(
+        base_url=settings.api_url,
+        corp=settings.corp_id,
+        corp_secret=settings.corp_secret.get_secret_value(),
+        quota=deployment.quota,
+        lane=lane,
+        in_flight=settings.quota_in_flight,
+        timeout=settings.api_timeout,
+    ) as wecom:
+        yield wecom
+
+
+@asynccontextmanager
+async def open_worker(
+    settings: Settings, deployment: Deployment, channels: Channels, registry: CollectorRegistry
+) -> AsyncIterator[Worker]:
+    """Yield a worker, ready to run."""
+    async with open_api(settings, deployment, Lane.LIVE) as wecom:
+        services = Services(wecom=wecom, channels=channels, clock=CLOCK, tags=Tags())
+        yield Worker(
+            queue=deployment.queue,
+            handlers=handlers_with(services),
+            wait_open=lambda lane: deployment.quota.wait_open(endpoints_of(lane, channels)),
+            clock=CLOCK,
+            reporter=DeliveryLog(registry, CLOCK),
+            grace=settings.stop_grace,
+        )
+
+
+@asynccontextmanager
+async def open_surveyor(settings: Settings, deployment: Deployment, channels: Channels) -> AsyncIterator[Surveyor]:
+    """Yield what reads relations, in the bulk lane's share of the quota, and queues them."""
+    async with open_api(settings, deployment, Lane.BULK) as wecom:
+        yield Surveyor(
+            corp=settings.corp_id,
+            wecom=wecom,
+            queue=deployment.queue,
+            channels=channels,
+            clock=CLOCK,
+            tags=Tags(),
+        )
+
+
+@asynccontextmanager
+async def open_schedule(
+    settings: Settings, deployment: Deployment, channels: Channels, registry: CollectorRegistry
+) -> AsyncIterator[Schedule | None]:
+    """Yield what reconciles every so often in one of the deployment's workers; None when that is turned off."""
+    if not settings.reconcile_every:
+        yield None
+        return
+    async with open_claims(settings) as claims:
+        yield Schedule(
+            open_surveyor=lambda: open_surveyor(settings, deployment, channels),
+            claims=claims,
+            every=settings.reconcile_every,
+            clock=CLOCK,
+            registry=registry,
+        )
