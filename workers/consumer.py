@@ -14,7 +14,7 @@ import structlog
 
 from shared.clock import Clock
 from shared.domain.errors import QudaoError, QueueUnavailable
-from shared.domain.events import Lane, Work
+from shared.domain.events import Lane, Task, Work, task_in
 from shared.queue.message import decode
 from shared.queue.port import Consumer, Delivery, EventQueue
 from shared.quota.port import SETTLE_SECONDS
@@ -116,11 +116,12 @@ class Worker:
             self._reporter.delivered(delivery, None, Demote(), seconds=0.0)
             await asyncio.shield(settlements.create_task(self._settle(delivery, Demote())))
             return
+        task = task_in(delivery.lane)
         work: Work | None = None
         outcome: Outcome | Verdict
         try:
             work = decode(delivery.message.body)
-            if delivery.redelivered and delivery.lane is not Lane.FAST:
+            if delivery.redelivered and task is Task.MARK:
                 await asyncio.sleep(SETTLE_SECONDS)  # or we might look before the last write of the dead is to be seen
             async with asyncio.timeout(DELIVERY_SECONDS):
                 outcome = await self._handlers[delivery.lane](work)
@@ -131,7 +132,7 @@ class Worker:
             if not isinstance(error, QudaoError):
                 self._reporter.unforeseen(error, delivery)
             now = self._clock.time()
-            outcome = decide(error, lane=delivery.lane, work=work, attempts=delivery.message.attempts, now=now)
+            outcome = decide(error, task=task, work=work, attempts=delivery.message.attempts, now=now)
         self._reporter.delivered(delivery, work, outcome, seconds=self._clock.time() - started)
         await asyncio.shield(settlements.create_task(self._settle(delivery, outcome)))
 

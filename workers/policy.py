@@ -21,7 +21,7 @@ from shared.domain.errors import (
     WeComError,
     WelcomeRefused,
 )
-from shared.domain.events import CustomerHalfAdded, Lane, Work
+from shared.domain.events import CustomerHalfAdded, Lane, Task, Work
 from shared.domain.marks import WELCOME_SECONDS
 from shared.queue.message import Failure
 from shared.queue.port import RETRY_DELAYS, STALE_SECONDS
@@ -86,7 +86,7 @@ def is_stale(lane: Lane, first_seen: float, now: float) -> bool:
     return lane is Lane.LIVE and now - first_seen >= STALE_SECONDS
 
 
-def decide(error: Exception, *, lane: Lane, work: Work | None, attempts: int, now: float) -> Verdict:
+def decide(error: Exception, *, task: Task, work: Work | None, attempts: int, now: float) -> Verdict:
     """
     Return what happens to a delivery that failed with *error*.
 
@@ -95,7 +95,7 @@ def decide(error: Exception, *, lane: Lane, work: Work | None, attempts: int, no
     failure = describe(error)
     if work is None or isinstance(error, PoisonMessage):
         return Park(failure=failure)
-    if lane is Lane.FAST:
+    if task is Task.WELCOME:
         return _decide_welcome(error, failure, age=now - work.created_at)
     match error:
         case CallAborted():

@@ -9,7 +9,7 @@ from pydantic import SecretStr
 from cli.compose.deployment import Deployment, open_claims
 from cli.times import CLOCK
 from shared.domain.channels.model import Channels
-from shared.domain.events import Lane
+from shared.domain.events import Lane, task_in
 from shared.settings import Settings
 from shared.wecom.client import WeCom, open_wecom
 from shared.wecom.crypto import Keyring
@@ -62,7 +62,7 @@ async def open_worker(
         yield Worker(
             queue=deployment.queue,
             handlers=handlers_with(services),
-            wait_open=lambda lane: deployment.quota.wait_open(endpoints_of(lane, channels)),
+            wait_open=lambda lane: deployment.quota.wait_open(endpoints_of(task_in(lane), channels)),
             clock=CLOCK,
             reporter=DeliveryLog(registry, CLOCK),
             grace=settings.stop_grace,

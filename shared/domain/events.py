@@ -14,15 +14,22 @@ from shared.domain.ids import CorpId, EventId, ExternalUserId, StaffUserId
 
 class Lane(StrEnum):
     """
-    The queue's lanes, most urgent first.
+    How urgent work is, in the queue and for the quota; most urgent first.
 
-    ``FAST`` carries welcomes and nothing else: whatever is taken from it has 20 seconds. ``LIVE`` carries new
-    customers, ``BULK`` what a person or a schedule asked for: backfill, reconcile, replay.
+    ``FAST`` has 20 seconds. ``LIVE`` is for new customers, ``BULK`` for what a person or a schedule asked for:
+    backfill, reconcile, replay. What is done with the work there, :func:`task_in` says.
     """
 
     FAST = "fast"
     LIVE = "live"
     BULK = "bulk"
+
+
+class Task(StrEnum):
+    """What is done with an event: one may come to two lanes, for one task each (docs/decisions/0002)."""
+
+    WELCOME = "welcome"
+    MARK = "mark"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,3 +217,13 @@ def lanes_of(event: Event | RelationFound) -> tuple[Lane, ...]:
             return (Lane.BULK,)
         case _:
             return ()
+
+
+def task_in(lane: Lane) -> Task:
+    """Return what is done with the work in *lane*."""
+    return Task.WELCOME if lane is Lane.FAST else Task.MARK
+
+
+def replay_lane(lane: Lane) -> Lane:
+    """Return where work from *lane* is done again: behind all else, but a welcome never becomes a mark."""
+    return lane if task_in(lane) is Task.WELCOME else Lane.BULK

@@ -147,7 +147,7 @@ class EventQueue(Protocol):
 
     async def replay(self, ids: Iterable[str]) -> int:
         """
-        Move the parked messages *ids* to the bulk lane with fresh attempts and return how many were moved.
+        Move the parked messages *ids* to their ``replay_lane`` with fresh attempts and return how many were moved.
 
         A crash in between may leave a message in both places, never in none. Unknown ids are ignored.
         """

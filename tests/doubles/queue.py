@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from shared.clock import Clock
 from shared.domain.errors import QueueUnavailable
-from shared.domain.events import Lane
+from shared.domain.events import Lane, replay_lane
 from shared.queue.message import Failure, Message
 from shared.queue.port import CROWD, DELIVERY_LIMIT, KILLED_ITS_WORKER, RETRY_DELAYS, Consumer, Depth, Parked
 
@@ -65,11 +65,10 @@ class MemoryQueue:
             yield item
 
     async def replay(self, ids: Iterable[str]) -> int:
-        """Move the parked messages *ids* to bulk; a welcome, which is no mark, goes back to the fast lane."""
+        """Move the parked messages *ids* to where they are done again."""
         moved = list(self._store.unpark(ids))
         for item in moved:
-            lane = Lane.FAST if item.lane is Lane.FAST else Lane.BULK
-            self._store.put(_Entry(replace(item.message, attempts=0, failure=None), lane))
+            self._store.put(_Entry(replace(item.message, attempts=0, failure=None), replay_lane(item.lane)))
         return len(moved)
 
     async def drop(self, ids: Iterable[str]) -> int:

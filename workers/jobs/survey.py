@@ -15,7 +15,7 @@ from typing import Final
 from shared.clock import Clock
 from shared.domain.channels.model import Channel, ChannelKey, Channels, TagName
 from shared.domain.errors import QueueUnavailable
-from shared.domain.events import Lane, RelationFound, lanes_of
+from shared.domain.events import Lane, RelationFound, Task, lanes_of, task_in
 from shared.domain.ids import CorpId, StaffUserId, TagId
 from shared.domain.marks import Mark, Skip, SkipReason, bears_nothing, decide_mark
 from shared.domain.relations import Relation
@@ -164,7 +164,7 @@ class Surveyor:
 
     async def _parked(self) -> set[int]:
         """Return the fingerprints of relations that a worker gave up marking."""
-        works = [work_of(parked) async for parked in self.queue.parked() if parked.lane is not Lane.FAST]
+        works = [work_of(parked) async for parked in self.queue.parked() if task_in(parked.lane) is Task.MARK]
         return {fingerprint(work.staff, work.customer) for work in works if work is not None}
 
     async def _publish(self, relations: Sequence[Relation], tally: Tally) -> None:

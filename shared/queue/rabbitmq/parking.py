@@ -19,7 +19,7 @@ from shared.amqp.connection import CALL_SECONDS, AmqpConnection, translated
 from shared.amqp.exclusive import exclusively
 from shared.clock import Clock
 from shared.domain.errors import QueueUnavailable
-from shared.domain.events import Lane
+from shared.domain.events import replay_lane
 from shared.queue.port import Parked
 from shared.queue.rabbitmq.outbox import Outbox
 from shared.queue.rabbitmq.topology import Topology
@@ -51,11 +51,10 @@ class Parking:
             yield item
 
     async def replay(self, ids: Iterable[str]) -> int:
-        """Move the parked messages *ids* to bulk; a welcome, which is no mark, goes back to the fast lane."""
+        """Move the parked messages *ids* to where they are done again."""
 
         async def move(item: Parked) -> None:
-            lane = Lane.FAST if item.lane is Lane.FAST else Lane.BULK
-            await self._outbox.to_lanes(replace(item.message, attempts=0, failure=None), [lane])
+            await self._outbox.to_lanes(replace(item.message, attempts=0, failure=None), [replay_lane(item.lane)])
 
         return await self._remove(set(ids), move)
 

@@ -16,7 +16,7 @@ from typing import Self
 
 from shared.clock import Clock
 from shared.domain.errors import ConfigurationError, QueueUnavailable
-from shared.domain.events import Lane
+from shared.domain.events import Lane, replay_lane
 from shared.queue.message import Message
 from shared.queue.port import CROWD, STALE_SECONDS, Consumer, Depth, Parked
 from shared.queue.sqlite import tables
@@ -89,10 +89,10 @@ class SqliteQueue:
             last = int(page[-1].id)
 
     async def replay(self, ids: Iterable[str]) -> int:
-        """Move the parked messages *ids* to bulk; a welcome, which is no mark, goes back to the fast lane."""
+        """Move the parked messages *ids* to where they are done again."""
         chosen = list(ids)
         moved = await self._database.write(lambda connection: tables.replay(connection, chosen))
-        self._lanes.wake((Lane.FAST, Lane.BULK))
+        self._lanes.wake({replay_lane(lane) for lane in Lane})
         return moved
 
     async def drop(self, ids: Iterable[str]) -> int:

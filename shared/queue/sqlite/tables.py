@@ -15,7 +15,7 @@ from typing import Any, Final
 import orjson
 from apsw import Connection
 
-from shared.domain.events import Lane
+from shared.domain.events import Lane, replay_lane
 from shared.domain.ids import EventId
 from shared.queue.message import Failure, Message
 from shared.queue.port import DELIVERY_LIMIT, KILLED_ITS_WORKER, RETRY_DELAYS, Depth, Parked
@@ -336,13 +336,13 @@ def parked_after(connection: Connection, last: int) -> list[Parked]:
 
 
 def replay(connection: Connection, ids: Iterable[str]) -> int:
-    """Move the parked messages *ids* to bulk; a welcome, which is no mark, goes back to the fast lane."""
+    """Move the parked messages *ids* to where they are done again."""
     chosen = _json(_numbers(ids))
     connection.execute(
         "INSERT INTO message (lane, event_id, first_seen, attempts, body) "
-        "SELECT iif(lane = ?, lane, ?), event_id, first_seen, 0, body FROM parked "
+        "SELECT json_extract(?, '$.' || lane), event_id, first_seen, 0, body FROM parked "
         "WHERE id IN (SELECT value FROM json_each(?))",
-        (Lane.FAST.value, Lane.BULK.value, chosen),
+        (_json({str(lane): replay_lane(lane) for lane in Lane}), chosen),
     )
     return _drop(connection, chosen)
 
@@ -367,8 +367,8 @@ def _numbers(ids: Iterable[str]) -> list[int]:
     return [int(name) for name in ids if name.isascii() and name.isdecimal() and len(name) < 19]
 
 
-def _json(numbers: list[int]) -> str:
-    return orjson.dumps(numbers).decode()
+def _json(value: object) -> str:
+    return orjson.dumps(value).decode()
 
 
 def _rows(connection: Connection, statement: str, parameters: Sequence[Any] | Mapping[str, object] = ()) -> list[Any]:

@@ -15,7 +15,7 @@ from shared.domain.errors import (
     TransientError,
     WelcomeRefused,
 )
-from shared.domain.events import CustomerAdded, CustomerHalfAdded, Lane, RelationFound
+from shared.domain.events import CustomerAdded, CustomerHalfAdded, Lane, RelationFound, Task
 from shared.domain.ids import CorpId, ExternalUserId, StaffUserId
 from shared.queue.message import Failure
 from shared.queue.port import RETRY_DELAYS, STALE_SECONDS
@@ -42,9 +42,9 @@ FOUND = RelationFound(
 )
 
 
-def after(error, *, work=ADDED, lane=Lane.LIVE, attempts=0, age=1.0):
+def after(error, *, work=ADDED, task=Task.MARK, attempts=0, age=1.0):
     """Decide for *error*, *age* seconds after the event."""
-    return decide(error, lane=lane, work=work, attempts=attempts, now=CREATED + age)
+    return decide(error, task=task, work=work, attempts=attempts, now=CREATED + age)
 
 
 def ends(error, *, work, age=0.0):
@@ -120,9 +120,9 @@ def test_permanent_errors_are_parked_at_once():
 
 
 def test_poison_is_parked_at_once():
-    """A message that cannot be decoded is parked, whatever its lane."""
-    for lane in Lane:
-        verdict = decide(PoisonMessage("body is not JSON"), lane=lane, work=None, attempts=0, now=CREATED)
+    """A message that cannot be decoded is parked, whatever was to be done with it."""
+    for task in Task:
+        verdict = decide(PoisonMessage("body is not JSON"), task=task, work=None, attempts=0, now=CREATED)
         assert verdict == Park(failure=Failure(reason="cannot be decoded: body is not JSON"))
 
 
@@ -149,15 +149,15 @@ def test_bugs_are_tried_a_few_times():
 )
 def test_welcome_is_tried_each_second_while_its_code_lives(error):
     """A welcome is tried again each second, and settled as expired once its 20 seconds are over."""
-    assert after(error, lane=Lane.FAST, age=5).delay == 1
-    assert after(error, lane=Lane.FAST, age=18.9).delay == 1
-    assert after(error, lane=Lane.FAST, age=19.5) == Settle(reason="welcome_expired")
+    assert after(error, task=Task.WELCOME, age=5).delay == 1
+    assert after(error, task=Task.WELCOME, age=18.9).delay == 1
+    assert after(error, task=Task.WELCOME, age=19.5) == Settle(reason="welcome_expired")
 
 
 def test_welcome_refused_is_settled():
     """A spent code needs nothing more; other refusals are parked for a person."""
-    assert after(WelcomeRefused(REMARK, errcode=41051), lane=Lane.FAST) == Settle(reason="welcome_refused")
-    assert isinstance(after(PermanentError(REMARK, errcode=40201), lane=Lane.FAST), Park)
+    assert after(WelcomeRefused(REMARK, errcode=41051), task=Task.WELCOME) == Settle(reason="welcome_refused")
+    assert isinstance(after(PermanentError(REMARK, errcode=40201), task=Task.WELCOME), Park)
 
 
 def test_only_old_live_messages_are_stale():
