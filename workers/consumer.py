@@ -8,6 +8,7 @@ and goes back to the queue. Settlements belong to a task group of their own and 
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from typing import Final, assert_never
 
 import structlog
@@ -20,6 +21,7 @@ from shared.queue.port import Consumer, Delivery, EventQueue
 from shared.quota.port import SETTLE_SECONDS
 from workers.delivery_log import DeliveryLog
 from workers.outcome import Outcome
+from workers.patience import WITH_QUEUE, retried
 from workers.policy import Demote, Park, Retry, Settle, Verdict, decide, is_stale
 
 log = structlog.get_logger()
@@ -32,8 +34,8 @@ SLOTS: Final[Mapping[Lane, int]] = {Lane.FAST: 16, Lane.LIVE: 16, Lane.BULK: 8}
 DELIVERY_SECONDS: Final = 600.0
 """Longest a delivery may be worked on, waits for quota included; well under a broker's 30 minutes."""
 
-PAUSES: Final = (0.2, 0.5, 1.0, 2.0, 5.0)
-"""Seconds between tries while the queue cannot be reached; the last one repeats where trying never ends."""
+TAKING: Final = replace(WITH_QUEUE, endless=True)
+"""How patient a lane is with the queue that it takes from."""
 
 
 class Worker:
@@ -94,20 +96,17 @@ class Worker:
     ) -> None:
         """Start every delivery of *lane*, a slot before each, for ever."""
         slots = asyncio.Semaphore(SLOTS[lane])
-        failures = 0
+
+        async def take() -> Delivery:
+            await self._wait_open(lane)
+            return await consumer.take()
+
+        def told(error: QudaoError, _: float) -> None:
+            log.warning("queue.unavailable", lane=lane, reason=str(error))
+
         while True:
             await slots.acquire()
-            await self._wait_open(lane)
-            try:
-                delivery = await consumer.take()
-            except QueueUnavailable as error:
-                slots.release()
-                log.warning("queue.unavailable", lane=lane, reason=str(error))
-                await asyncio.sleep(PAUSES[min(failures, len(PAUSES) - 1)])
-                failures += 1
-            else:
-                failures = 0
-                start(delivery, slots)
+            start(await retried(take, TAKING, told=told), slots)
 
     async def _deliver(self, delivery: Delivery, settlements: asyncio.TaskGroup) -> None:
         """Handle one delivery, decide and settle. The only place that catches every exception."""
@@ -138,15 +137,10 @@ class Worker:
 
     async def _settle(self, delivery: Delivery, outcome: Outcome | Verdict) -> None:
         """Carry out *outcome*; while the queue cannot take it try again for some seconds, then give it back."""
-        for pause in PAUSES:
-            try:
-                await self._settle_once(delivery, outcome)
-            except QueueUnavailable as error:
-                log.warning("settlement.failed", event_id=delivery.message.event_id, reason=str(error))
-                await asyncio.sleep(pause)
-            else:
-                return
-        await _release(delivery)
+        try:
+            await retried(lambda: self._settle_once(delivery, outcome), WITH_QUEUE, told=_settling_failed(delivery))
+        except QueueUnavailable:
+            await _release(delivery)
 
     async def _settle_once(self, delivery: Delivery, outcome: Outcome | Verdict) -> None:
         match outcome:
@@ -170,4 +164,8 @@ async def _release(delivery: Delivery) -> None:
     try:
         await delivery.release()
     except QueueUnavailable as error:
-        log.warning("settlement.failed", event_id=delivery.message.event_id, reason=str(error))
+        _settling_failed(delivery)(error, 0.0)
+
+
+def _settling_failed(delivery: Delivery) -> Callable[[QudaoError, float], None]:
+    return lambda error, _: log.warning("settlement.failed", event_id=delivery.message.event_id, reason=str(error))

@@ -9,12 +9,13 @@ import pytest
 
 from shared.clock import SystemClock
 from shared.quota.holds import HoldChange
-from shared.quota.notices import MemoryNotices, Notices
+from shared.quota.notices import Notices
 from shared.quota.port import HoldKind, Limits
 from shared.quota.rabbitmq import RabbitQuota
 from shared.quota.sqlite.counters import SqliteQuota
 from shared.quota.sqlite.notices import SqliteNotices
 from shared.sqlite import Database
+from tests.doubles.notices import MemoryNotices
 
 GET = "externalcontact/get"
 SOON = 30.0

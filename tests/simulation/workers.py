@@ -11,10 +11,11 @@ from shared.queue.message import decode
 from shared.queue.port import Delivery
 from shared.quota.acquirer import Acquirer
 from shared.quota.holds import HoldChange
-from shared.quota.notices import Listener, MemoryNotices
+from shared.quota.notices import Listener
 from shared.quota.port import Counters, Grant, HoldKind, Limits, Snapshot
 from shared.quota.sqlite.counters import SqliteQuota
 from shared.quota.valve import Valve
+from tests.doubles.notices import MemoryNotices
 from tests.doubles.queue import MemoryQueue
 from tests.simulation.broker import BrokerModel, Link
 from tests.simulation.files import File, Neighbours, OpenFile

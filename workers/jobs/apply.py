@@ -33,8 +33,8 @@ from shared.domain.ids import ContactWayId, StaffUserId
 from shared.wecom.client import WeCom
 from shared.wecom.errcodes import concerns_a_member
 from shared.wecom.types import NewContactWay
-from workers.jobs.walk import Notify, patiently
 from workers.jobs.way_reader import WayReader
+from workers.patience import Notify, patiently
 
 _NOTHING_CALLED: Final = (CallAborted, QueueUnavailable)
 _REFUSED_FOR_NOW: Final = (RateLimited, Congested, TokenRefused)

@@ -15,7 +15,7 @@ from shared.domain.ids import StaffUserId
 from shared.domain.spelling import did_you_mean
 from shared.queue.port import EventQueue
 from shared.wecom.client import WeCom
-from workers.jobs.walk import Notify, Sleep, patiently
+from workers.patience import Notify, Sleep, patiently
 
 LOOK_EVERY: Final = 1.0
 """Seconds between looks at the bulk lane while it drains."""

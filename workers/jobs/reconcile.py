@@ -13,7 +13,8 @@ from shared.domain.events import Lane
 from shared.queue.port import EventQueue
 from workers.jobs.backfill import choose_staff
 from workers.jobs.survey import Correction, Finding, Scope, Surveyor, Tally
-from workers.jobs.walk import Notify, Walk
+from workers.jobs.walk import Walk
+from workers.patience import Notify
 
 WINDOW: Final = 7 * 86400.0
 """Age in seconds up to which relations are looked at unless told otherwise: what is older is a backfill's business."""

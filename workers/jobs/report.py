@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable
 from shared.domain.reports.census import Census
 from shared.wecom.client import WeCom
 from workers.jobs.backfill import choose_staff
-from workers.jobs.walk import Notify, Sleep, Walk
+from workers.jobs.walk import Walk
+from workers.patience import Notify, Sleep
 
 
 async def count_customers(

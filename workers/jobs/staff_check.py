@@ -6,7 +6,7 @@ from shared.domain.errors import CallAborted, PermanentError, StaffBlocked, Tran
 from shared.domain.ids import StaffUserId
 from shared.wecom.client import WeCom
 from shared.wecom.errcodes import NO_CONTACT_FUNCTION
-from workers.jobs.walk import Notify, patiently
+from workers.patience import Notify, patiently
 
 
 async def able_staff(wecom: WeCom, *, notify: Notify = lambda _: None) -> frozenset[str]:

@@ -8,7 +8,7 @@ so a survey may be repeated, interrupted and run beside the live events.
 import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final
 
@@ -23,11 +23,12 @@ from shared.queue.message import Message, message_for
 from shared.queue.port import EventQueue
 from shared.wecom.client import WeCom
 from workers.jobs.parked import work_of
-from workers.jobs.walk import Notify, Sleep, Walk, fingerprint, patiently
+from workers.jobs.walk import Walk, fingerprint
+from workers.patience import WITH_QUEUE, Notify, Sleep, patiently, retried
 from workers.tags import Tags
 
-PUBLISH_PAUSES: Final = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
-"""Seconds between tries to queue a relation; after the last one the survey fails."""
+PUBLISHING: Final = replace(WITH_QUEUE, pauses=(*WITH_QUEUE.pauses, 10.0))
+"""How patient a survey is with the queue; after that it fails."""
 
 MOST_STATES: Final = 1000
 """States of others that are counted one by one; some systems make a state for each customer."""
@@ -182,15 +183,12 @@ class Surveyor:
 
     async def _publish_one(self, message: Message, lanes: Sequence[Lane]) -> QueueUnavailable | None:
         """Queue *message*, trying again for a while; return why it could not be queued."""
-        for pause in (*PUBLISH_PAUSES, None):
-            try:
-                await self.queue.publish(message, lanes)
-            except QueueUnavailable as error:
-                if pause is None:
-                    return error
-                await self.sleep(pause)
-            else:
-                break
+        try:
+            await retried(
+                lambda: self.queue.publish(message, lanes), PUBLISHING, told=lambda *_: None, sleep=self.sleep
+            )
+        except QueueUnavailable as error:
+            return error
         return None
 
 

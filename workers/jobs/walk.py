@@ -7,42 +7,21 @@ if it keeps failing the walk fails: a failure never reads as "no customers".
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
-from random import uniform
-from typing import Final, TypeVar
+from typing import Final
 
-from shared.domain.errors import (
-    CallAborted,
-    CursorExpired,
-    PermanentError,
-    QudaoError,
-    QueueUnavailable,
-    RateLimited,
-    StaffBlocked,
-    TransientError,
-    WeComError,
-)
+from shared.domain.errors import CursorExpired, PermanentError, StaffBlocked, WeComError
 from shared.domain.ids import ExternalUserId, StaffUserId
 from shared.domain.relations import Relation
 from shared.wecom.client import PAGE, WeCom
-
-PAUSES: Final = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
-"""Seconds before each new try of a page; after the last one the walk fails."""
+from workers.patience import WITH_WECOM, Notify, Sleep, in_words, wait_out
 
 RESTARTS: Final = 5
 """How often the listing of one chunk may begin again because its cursor expired."""
 
-LONGEST: Final = 120.0
-"""Seconds that the walk is willing to wait because WeCom or the quota says so; rather than longer, it fails."""
-
 _CHUNKS: Final = 8
 """Members are asked about in at least so many listings, so that progress can be told; each may cost one call more."""
-
-
-T = TypeVar("T")
-Notify = Callable[[str], None]
-Sleep = Callable[[float], Awaitable[None]]
 
 
 def _tell_nobody(_: str) -> None:
@@ -118,8 +97,8 @@ class Walk:
                     raise
                 cursor = ""
                 self._notify("the listing's cursor expired: reading these members from the beginning")
-            except (TransientError, CallAborted, QueueUnavailable) as error:
-                await _wait_out(error, failures, self._notify, self._sleep)
+            except WITH_WECOM.on as error:
+                await wait_out(error, failures, WITH_WECOM, told=in_words(self._notify), sleep=self._sleep)
                 failures += 1
             else:
                 return
@@ -153,29 +132,3 @@ class _Chunk:
 def fingerprint(staff: StaffUserId, customer: ExternalUserId) -> int:
     """Return 64 bits that stand for a relation, in this process alone: a set of a million takes 60 MB."""
     return hash((staff.casefold(), customer))
-
-
-async def patiently(
-    call: Callable[[], Awaitable[T]], *, notify: Notify = _tell_nobody, sleep: Sleep = asyncio.sleep
-) -> T:
-    """Return what *call* returns, trying again as a :class:`Walk` does while a repeat may succeed."""
-    failures = 0
-    while True:
-        try:
-            return await call()
-        except (TransientError, CallAborted, QueueUnavailable) as error:
-            await _wait_out(error, failures, notify, sleep)
-            failures += 1
-
-
-async def _wait_out(error: QudaoError, failures: int, notify: Notify, sleep: Sleep) -> None:
-    """Wait before the next try after so many *failures* in a row and this *error*; raise it when that is enough."""
-    if failures == len(PAUSES):
-        raise error
-    pause = PAUSES[failures] * uniform(0.5, 1.0)  # noqa: S311 - jitter
-    if isinstance(error, RateLimited | CallAborted):
-        pause = max(error.retry_after, pause)
-    if pause > LONGEST:
-        raise error
-    notify(f"{error}; trying again in {pause:.0f} s")
-    await sleep(pause)

@@ -12,7 +12,7 @@ from shared.domain.channels.ways import Way
 from shared.domain.errors import PermanentError
 from shared.domain.ids import ContactWayId
 from shared.wecom.client import WeCom
-from workers.jobs.walk import Notify, Sleep, patiently
+from workers.patience import Notify, Sleep, patiently
 
 LISTED_SINCE: Final = 1_625_846_400
 """2021-07-10 in China: WeCom lists no way that is older."""

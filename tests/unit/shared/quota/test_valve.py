@@ -18,9 +18,9 @@ from shared.domain.errors import (
 )
 from shared.domain.events import Lane
 from shared.quota.holds import HoldChange
-from shared.quota.notices import MemoryNotices
 from shared.quota.port import HoldKind, Limits
 from shared.quota.valve import Valve
+from tests.doubles.notices import MemoryNotices
 from tests.doubles.quota import MemoryQuota
 from tests.simulation.virtual import VirtualClock, run_virtual
 

@@ -16,7 +16,7 @@ from shared.wecom.types import CorpTag, CorpTagGroup, RelationPage
 from tests.doubles.queue import MemoryQueue
 from workers.jobs.backfill import choose_channels, choose_staff, drained
 from workers.jobs.reconcile import reconcile
-from workers.jobs.survey import MOST_STATES, PUBLISH_PAUSES, Correction, Finding, Scope, Surveyor, Tally, work_for
+from workers.jobs.survey import MOST_STATES, PUBLISHING, Correction, Finding, Scope, Surveyor, Tally, work_for
 from workers.tags import Tags
 
 CLOCK = SystemClock()
@@ -208,7 +208,7 @@ async def test_a_queue_that_is_away_for_a_moment_is_waited_for():
     rig = Rig(*(relation(number) for number in range(10)), queue=queue)
     tally = await rig.survey()
     assert (tally.queued, await rig.waiting()) == (10, 10)
-    assert set(rig.pauses) <= set(PUBLISH_PAUSES)
+    assert set(rig.pauses) <= set(PUBLISHING.pauses)
 
 
 async def test_a_queue_that_stays_away_fails_the_survey():

@@ -17,7 +17,10 @@ from shared.domain.errors import (
 from shared.domain.ids import ExternalUserId, StaffUserId
 from shared.domain.relations import Relation
 from shared.wecom.types import RelationPage
-from workers.jobs.walk import LONGEST, PAUSES, RESTARTS, Walk, patiently
+from workers.jobs.walk import RESTARTS, Walk
+from workers.patience import WITH_WECOM, patiently
+
+PAUSES, LONGEST = WITH_WECOM.pauses, WITH_WECOM.longest
 
 LISTS = "externalcontact/batch/get_by_user"
 BUSY = TransientError(LISTS, errcode=-1)
