@@ -16,10 +16,9 @@ import typer
 
 from cli.failures import fail, run_async
 from shared.domain.errors import ConfigurationError
-from simulator.config import SimulatorConfig
-from simulator.faults import Fault, FaultRule
-from simulator.play import APP, CORP_ID, Simulator
-from simulator.server import Server, run_simulator
+from simulator import Fault, FaultRule, Simulator, SimulatorConfig, run_simulator
+from simulator.play import APP, CORP_ID
+from simulator.server import Server
 
 log = structlog.get_logger()
 

@@ -33,12 +33,10 @@ from shared.domain.events import Lane
 from shared.domain.ids import CorpId, StaffUserId
 from shared.logs import configure_logging
 from shared.settings import Settings
+from simulator import Fault, Simulator, SimulatorConfig, run_simulator
 from simulator.clients import Action
-from simulator.config import SimulatorConfig
-from simulator.faults import Fault
-from simulator.play import Simulator
 from simulator.scans import ScanOutcome
-from simulator.server import Server, run_simulator
+from simulator.server import Server
 from simulator.verdict import broken_rules
 
 CHANNELS: Final = """

@@ -17,10 +17,8 @@ from typing import Any
 
 from shared.domain.events import Lane
 from shared.queue.rabbitmq.adapter import RabbitQueue
-from simulator.config import SimulatorConfig
+from simulator import Simulator, SimulatorConfig, run_simulator
 from simulator.corp import Follow
-from simulator.play import Simulator
-from simulator.server import run_simulator
 from simulator.verdict import broken_rules
 from tests.benchmarks.rig import broker_from, own_prefix, percentiles, print_result, publish_backlog
 from tests.e2e.processes import qudao, receives, settings

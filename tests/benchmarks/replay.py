@@ -16,10 +16,7 @@ from typing import Any
 
 from shared.domain.events import Lane
 from shared.queue.rabbitmq.adapter import RabbitQueue
-from simulator.config import SimulatorConfig
-from simulator.faults import Fault
-from simulator.play import Simulator
-from simulator.server import run_simulator
+from simulator import Fault, Simulator, SimulatorConfig, run_simulator
 from simulator.verdict import broken_rules
 from tests.benchmarks.rig import broker_from, own_prefix, print_result, publish_backlog
 from tests.e2e.processes import qudao, run_to_end, settings

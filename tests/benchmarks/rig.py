@@ -14,8 +14,8 @@ from shared.domain.events import Lane, RelationFound
 from shared.domain.ids import CorpId, ExternalUserId, StaffUserId
 from shared.queue.message import message_for
 from shared.queue.rabbitmq.adapter import RabbitQueue
+from simulator import Simulator
 from simulator.corp import Follow
-from simulator.play import Simulator
 from tests.rabbitmq.brokers import provide, running_url
 
 STATE = "qd_shop"

@@ -16,9 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from shared.domain.events import Lane
-from simulator.config import SimulatorConfig
-from simulator.play import Simulator
-from simulator.server import run_simulator
+from simulator import Simulator, SimulatorConfig, run_simulator
 from simulator.verdict import broken_rules
 from tests.benchmarks.rig import broker_from, own_prefix, print_result, publish_backlog
 from tests.e2e.processes import Process, qudao, settings

@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from simulator.play import Simulator
+from simulator import Simulator
 
 QUDAO = Path(sys.executable).with_name("qudao")
 

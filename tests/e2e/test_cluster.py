@@ -2,9 +2,7 @@
 
 import os
 
-from simulator.config import SimulatorConfig
-from simulator.play import Simulator
-from simulator.server import run_simulator
+from simulator import Simulator, SimulatorConfig, run_simulator
 from simulator.verdict import broken_rules
 from tests.e2e.processes import qudao, receives, settings, until
 from tests.e2e.test_embedded import marked

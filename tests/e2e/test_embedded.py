@@ -4,9 +4,7 @@ import aiohttp
 import orjson
 import pytest
 
-from simulator.config import SimulatorConfig
-from simulator.play import Simulator
-from simulator.server import run_simulator
+from simulator import Simulator, SimulatorConfig, run_simulator
 from tests.e2e.processes import qudao, receives, run_to_end, settings, until
 
 

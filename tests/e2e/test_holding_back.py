@@ -5,9 +5,7 @@ from contextlib import AsyncExitStack
 import orjson
 import pytest
 
-from simulator.config import SimulatorConfig
-from simulator.play import Simulator
-from simulator.server import run_simulator
+from simulator import Simulator, SimulatorConfig, run_simulator
 from tests.e2e.processes import qudao, receives, run_to_end, settings, until
 
 GET = "externalcontact/get"

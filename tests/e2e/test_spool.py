@@ -1,8 +1,6 @@
 """The ingress while its broker is dead: callbacks are still answered, and nothing is lost."""
 
-from simulator.config import SimulatorConfig
-from simulator.play import Simulator
-from simulator.server import run_simulator
+from simulator import Simulator, SimulatorConfig, run_simulator
 from tests.e2e.processes import qudao, receives, settings, until
 
 

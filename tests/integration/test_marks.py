@@ -4,9 +4,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from simulator.config import SimulatorConfig, UnsetRemark
-from simulator.play import Simulator
-from simulator.server import run_simulator
+from simulator import Simulator, SimulatorConfig, run_simulator
+from simulator.config import UnsetRemark
 from simulator.verdict import broken_rules
 from tests.e2e.processes import Process, qudao, receives, settings, until
 

@@ -15,11 +15,9 @@ from shared.domain.events import RelationFound
 from shared.domain.ids import CorpId, ExternalUserId, StaffUserId, TagId
 from shared.domain.marks import Mark, decide_mark
 from shared.domain.relations import Relation
-from simulator.config import SimulatorConfig
+from simulator import Simulator, SimulatorConfig, run_simulator
 from simulator.corp import Follow, RemarkWrite, Tag, TagGroup, Writer
 from simulator.customers import shown_remark
-from simulator.play import Simulator
-from simulator.server import run_simulator
 from simulator.verdict import broken_rules
 from tests.e2e.processes import CHANNELS, qudao, settings
 

@@ -13,9 +13,7 @@ import typer
 
 from cli import failures
 from shared.domain.errors import QudaoError
-from simulator.config import SimulatorConfig
-from simulator.play import Simulator
-from simulator.server import run_simulator
+from simulator import Simulator, SimulatorConfig, run_simulator
 
 CHANNELS = """
 [defaults]

@@ -11,10 +11,7 @@ from typing import Any
 
 import orjson
 
-from simulator.config import SimulatorConfig
-from simulator.faults import Fault
-from simulator.play import Simulator
-from simulator.server import run_simulator
+from simulator import Fault, Simulator, SimulatorConfig, run_simulator
 
 QUDAO = Path(sys.executable).with_name("qudao")
 ADD = "externalcontact/add_contact_way"

@@ -11,10 +11,8 @@ import aiohttp
 from aiohttp import web
 
 from shared.wecom.crypto import CallbackKeys
-from simulator.config import SimulatorConfig
-from simulator.corp import App
-from simulator.play import Simulator
-from simulator.server import Server, run_simulator
+from simulator import App, Simulator, SimulatorConfig, run_simulator
+from simulator.server import Server
 
 
 @dataclass

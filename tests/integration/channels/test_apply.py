@@ -17,10 +17,7 @@ from shared.domain.errors import ConfigurationError, TransientError
 from shared.domain.ids import CorpId
 from shared.quota.port import Limits
 from shared.wecom.client import WeCom, open_wecom
-from simulator.config import SimulatorConfig
-from simulator.faults import Fault
-from simulator.play import Simulator
-from simulator.server import run_simulator
+from simulator import Fault, Simulator, SimulatorConfig, run_simulator
 from tests.doubles.quota import MemoryQuota
 from tests.rigs.interruptions import campaign, channels_file
 from workers.jobs.apply import Applied, Apply, Contested

@@ -15,7 +15,7 @@ from cli.channels.commands import _import, _list, app
 from cli.main import app as program
 from shared.domain.channels.file import load_channels
 from shared.domain.ids import CorpId
-from simulator.faults import Fault
+from simulator import Fault
 from simulator.play import CORP_ID
 from tests.rigs.channels import CHANNELS, desk
 from workers.jobs.lock_file import LockFile

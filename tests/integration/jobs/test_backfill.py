@@ -6,9 +6,8 @@ from random import Random
 
 import pytest
 
-from simulator.config import EmptyBatch, SimulatorConfig
-from simulator.play import Simulator
-from simulator.server import run_simulator
+from simulator import Simulator, SimulatorConfig, run_simulator
+from simulator.config import EmptyBatch
 from tests.e2e.processes import run_to_end, settings, until
 from tests.rigs.backfill import LISTS, PERSONS_REMARK, READS, old_corp, rig
 

@@ -5,9 +5,7 @@ import os
 
 import orjson
 
-from simulator.config import SimulatorConfig
-from simulator.play import Simulator
-from simulator.server import run_simulator
+from simulator import Simulator, SimulatorConfig, run_simulator
 from simulator.verdict import broken_rules
 from tests.e2e.processes import qudao, receives, run_to_end, settings, until
 from tests.e2e.test_embedded import marked

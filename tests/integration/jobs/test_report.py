@@ -16,9 +16,7 @@ import orjson
 import pytest
 from PIL import Image
 
-from simulator.config import SimulatorConfig
-from simulator.play import Simulator
-from simulator.server import run_simulator
+from simulator import Simulator, SimulatorConfig, run_simulator
 
 QUDAO = Path(sys.executable).with_name("qudao")
 BATCH = "externalcontact/batch/get_by_user"

@@ -16,9 +16,9 @@ from wechatpy.enterprise.client import WeChatClient
 from wechatpy.enterprise.crypto import WeChatCrypto
 from wechatpy.exceptions import APILimitedException, InvalidSignatureException, WeChatClientException
 
-from simulator.config import SimulatorConfig
-from simulator.play import APP, CORP_ID, Simulator
-from simulator.server import Server, run_simulator
+from simulator import Simulator, SimulatorConfig, run_simulator
+from simulator.play import APP, CORP_ID
+from simulator.server import Server
 
 pytestmark = pytest.mark.filterwarnings(
     r"ignore:`_(get|post)` method of `WeChatClient` is deprecated:DeprecationWarning"

@@ -16,9 +16,9 @@ from wecom_crm_mcp.modules.customer import CustomerModule
 from wecom_crm_mcp.modules.msg_template import MsgTemplateModule
 from wecom_crm_mcp.modules.tag import TagModule
 
-from simulator.config import SimulatorConfig
-from simulator.play import APP, CORP_ID, Simulator
-from simulator.server import Server, run_simulator
+from simulator import Simulator, SimulatorConfig, run_simulator
+from simulator.play import APP, CORP_ID
+from simulator.server import Server
 
 
 @asynccontextmanager

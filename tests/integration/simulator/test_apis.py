@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from simulator.corp import App, Writer
+from simulator import App
+from simulator.corp import Writer
 from tests.rigs.simulator import Rig, rig
 
 REMARK = "externalcontact/remark"

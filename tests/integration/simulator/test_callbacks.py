@@ -11,7 +11,7 @@ from aiohttp import web
 
 from shared.domain.errors import CallbackRejected
 from shared.wecom.crypto import CallbackKeys
-from simulator.corp import App
+from simulator import App
 from simulator.forgeries import Forgery, forge
 from tests.rigs.simulator import Rig, receiver, rig
 

@@ -14,8 +14,7 @@ import orjson
 import pytest
 
 from cli.simulate import fault_rule
-from simulator.faults import Fault
-from simulator.play import Simulator
+from simulator import Fault, Simulator
 from tests.rigs.simulator import receiver
 
 RUN = """

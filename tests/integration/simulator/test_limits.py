@@ -6,9 +6,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from simulator.config import SimulatorConfig
-from simulator.play import Simulator
-from simulator.server import run_simulator
+from simulator import Simulator, SimulatorConfig, run_simulator
 from tests.rigs.simulator import Client, Rig, rig
 
 FOLLOWERS = "externalcontact/get_follow_user_list"

@@ -2,8 +2,9 @@
 
 import pytest
 
+from simulator import App
 from simulator.clients import NotPossible
-from simulator.corp import App, RelationStatus
+from simulator.corp import RelationStatus
 from simulator.scans import ScanOutcome
 from tests.rigs.simulator import Rig, rig
 

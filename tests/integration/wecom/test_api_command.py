@@ -9,8 +9,8 @@ import typer
 from cli.api import _call, _request, api
 from shared.wecom.client import WeCom
 from shared.wecom.endpoints import APIS
+from simulator import Fault
 from simulator.endpoints import endpoints
-from simulator.faults import Fault
 from tests.rigs.channels import desk
 
 

@@ -10,9 +10,8 @@ import aiohttp
 import pytest
 
 from shared.wecom.endpoints import APIS
-from simulator.config import SimulatorConfig
-from simulator.play import APP, CORP_ID, Simulator
-from simulator.server import run_simulator
+from simulator import Simulator, SimulatorConfig, run_simulator
+from simulator.play import APP, CORP_ID
 
 FILE = Path(__file__).parents[3] / "docs" / "wecom.http"
 NOT_IN_THE_FILE = {

@@ -20,9 +20,8 @@ from shared.domain.events import Lane
 from shared.domain.ids import ContactWayId, CorpId, ExternalUserId, StaffUserId
 from shared.quota.port import Limits
 from shared.wecom.client import WeCom, open_wecom
-from simulator.config import EmptyBatch, SimulatorConfig, TokenRenewal
-from simulator.play import Simulator
-from simulator.server import run_simulator
+from simulator import Simulator, SimulatorConfig, run_simulator
+from simulator.config import EmptyBatch, TokenRenewal
 from tests.doubles.quota import MemoryQuota
 from tests.rigs.relations import mark_tag, remark
 

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simulator.config import SimulatorConfig
+from simulator import SimulatorConfig
 from simulator.limits import FrequencyLimits, SlidingWindow
 
 CONFIG = SimulatorConfig.quiet(corp_per_minute=3, corp_per_hour=5, ip_per_minute=100, ip_per_hour=100)

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simulator.config import LengthUnit, SimulatorConfig, TokenRenewal
+from simulator import Fault, FaultRule, SimulatorConfig
+from simulator.config import LengthUnit, TokenRenewal
 from simulator.events import message
-from simulator.faults import Fault, FaultRule, Faults
+from simulator.faults import Faults
 from simulator.identifiers import Identifiers
 from simulator.names import nickname
 from simulator.remarks import cut, length
