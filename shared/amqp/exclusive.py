@@ -1,4 +1,4 @@
-"""A lock that all processes at one broker respect."""
+"""One process of all at a broker at a time, by a queue that is declared exclusive."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -12,33 +12,33 @@ from shared.amqp.connection import CALL_SECONDS, AmqpConnection, close_channel, 
 from shared.domain.errors import QueueUnavailable
 
 IMPATIENT: Final = 1 / 5
-"""Share of a connection's pauses between two tries: whoever holds a lock is quick."""
+"""Share of a connection's pauses between two tries: whoever has the queue is quick."""
 
 
 @asynccontextmanager
 async def exclusively(connection: AmqpConnection, name: str) -> AsyncIterator[AbstractChannel]:
     """
-    Wait for the lock *name* and hold it for as long as the context is open; yield a channel to work on.
+    Wait until no other process is in here under *name*; yield a channel to work on.
 
-    The lock is an exclusive queue, so that it ends with the connection of whoever holds it.
+    An exclusive queue ends with the connection of whoever declared it, so nobody waits for the dead.
 
     Raises:
         QueueUnavailable: The broker is away.
     """
-    channel = await _locked(connection, name)
+    channel = await _declared(connection, name)
     try:
         yield channel
     finally:
-        with suppress(QueueUnavailable), translated(f"unlock {name}"):
+        with suppress(QueueUnavailable), translated(f"delete the queue {name}"):
             await channel.queue_delete(name, timeout=CALL_SECONDS)
         await close_channel(channel)
 
 
-async def _locked(connection: AmqpConnection, name: str) -> AbstractChannel:
+async def _declared(connection: AmqpConnection, name: str) -> AbstractChannel:
     while True:
         channel = await connection.channel()
         try:
-            with translated(f"lock {name}"):
+            with translated(f"declare the queue {name}"):
                 async with asyncio.timeout(CALL_SECONDS):
                     await channel.declare_queue(name, exclusive=True)
         except BaseException as error:

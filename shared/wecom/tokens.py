@@ -36,8 +36,8 @@ class TokenSource:
     """
     The app's access token.
 
-    Single flight: whoever finds the token old renews it under a lock, the others wait, or go on with the old
-    one while it lasts. A caller that is cancelled takes only itself away; if it was the one renewing, the
+    Single flight: whoever finds the token old renews it alone, the others wait, or go on with the old one while it
+    lasts. A caller that is cancelled takes only itself away; if it was the one renewing, the
     next in line does. No task is needed, so none is left behind.
     """
 

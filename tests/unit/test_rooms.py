@@ -1,6 +1,7 @@
 """The house is in order: a file is where its name says, and a name means one thing."""
 
 import ast
+import re
 from collections import defaultdict
 from itertools import chain
 from pathlib import Path
@@ -59,3 +60,23 @@ def test_a_room_s_init_is_its_docstring():
             assert isinstance(docstring, ast.Expr), path
             longer += [path.parent.name] if rest else []
     assert longer == ["simulator"]
+
+
+def test_the_documents_name_files_that_are_there():
+    """A path in a document leads somewhere, and so does a link."""
+    lost = []
+    for page in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "simulator/README.md"]:
+        text = page.read_text(encoding="utf-8")
+        paths = re.findall(r"`((?:cli|ingress|workers|shared|simulator|tests|docs)/[\w./]*)", text)
+        lost += [f"{page.name}: {path}" for path in paths if not (ROOT / path).exists()]
+        links = re.findall(r"\]\((?!https?:)([^)#]+)", text)
+        lost += [f"{page.name}: {link}" for link in links if not (page.parent / link).exists()]
+    assert lost == []
+
+
+def test_the_map_shows_every_room():
+    """A folder of code that the map leaves out would be found by chance alone."""
+    text = (ROOT / "docs/explanation/architecture.md").read_text(encoding="utf-8")
+    rooms = {path.parent for path in MODULES if path.stem == "__init__"}
+    unnamed = [room for room in rooms if f"{room.relative_to(ROOT)}/" not in text and f"`{room.name}/`" not in text]
+    assert unnamed == []

@@ -129,7 +129,7 @@ class SqliteQueue:
 
 
 def _hold(database: Path) -> int:
-    """Lock ``<file>.consumer`` until the returned descriptor is closed, or this process dies."""
+    """Hold ``<file>.consumer`` until the returned descriptor is closed, or this process dies."""
     path = database.with_name(f"{database.name}.consumer")
     try:
         descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
