@@ -15,8 +15,8 @@ import structlog
 
 from shared.clock import Clock
 from shared.domain.errors import QudaoError, QueueUnavailable
-from shared.domain.events import Lane, Task, Work, task_in
-from shared.queue.message import decode
+from shared.domain.events import Lane, Task, Work, task_of
+from shared.queue.message import Failure, decode
 from shared.queue.port import Consumer, Delivery, EventQueue
 from shared.quota.port import SETTLE_SECONDS
 from workers.delivery_log import DeliveryLog
@@ -26,7 +26,8 @@ from workers.policy import Demote, Park, Retry, Settle, Verdict, decide, is_stal
 
 log = structlog.get_logger()
 
-Handler = Callable[[Work], Awaitable[Outcome]]
+Handler = Callable[[Work, Failure | None], Awaitable[Outcome]]
+"""Does the work; is also given what the last attempt failed with."""
 
 SLOTS: Final[Mapping[Lane, int]] = {Lane.FAST: 16, Lane.LIVE: 16, Lane.BULK: 8}
 """Deliveries in hand per lane and process; the queue fetches ahead no more than this."""
@@ -115,15 +116,16 @@ class Worker:
             self._reporter.delivered(delivery, None, Demote(), seconds=0.0)
             await asyncio.shield(settlements.create_task(self._settle(delivery, Demote())))
             return
-        task = task_in(delivery.lane)
         work: Work | None = None
+        task = Task.MARK
         outcome: Outcome | Verdict
         try:
             work = decode(delivery.message.body)
+            task = task_of(work, delivery.lane)
             if delivery.redelivered and task is Task.MARK:
                 await asyncio.sleep(SETTLE_SECONDS)  # or we might look before the last write of the dead is to be seen
             async with asyncio.timeout(DELIVERY_SECONDS):
-                outcome = await self._handlers[delivery.lane](work)
+                outcome = await self._handlers[delivery.lane](work, delivery.message.failure)
         except asyncio.CancelledError:
             await asyncio.shield(settlements.create_task(_release(delivery)))
             raise

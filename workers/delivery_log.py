@@ -7,7 +7,7 @@ from shared.clock import Clock
 from shared.domain.events import RelationFound, Work
 from shared.queue.message import Failure
 from shared.queue.port import Delivery
-from workers.outcome import Outcome
+from workers.outcome import Outcome, Part
 from workers.policy import Demote, Park, Retry, Settle, Verdict
 
 log = structlog.get_logger()
@@ -27,6 +27,12 @@ class DeliveryLog:
             registry=registry,
         )
         self._marks = Counter("qudao_marks_total", "Customers marked.", ["channel"], registry=registry)
+        self._parts = Counter(
+            "qudao_mark_parts_total",
+            "Parts of marks by how they ended: written, right, failed.",
+            ["part", "result"],
+            registry=registry,
+        )
         self._handling = Histogram(
             "qudao_delivery_seconds",
             "Time from take to decision.",
@@ -59,7 +65,13 @@ class DeliveryLog:
                 self._end(delivery, outcome.result, outcome.reason)
                 if outcome.result == "marked":
                     self._marks.labels(outcome.channel).inc()
-                bound.info("delivery.done", result=outcome.result, reason=outcome.reason, channel=outcome.channel)
+                bound.info(
+                    "delivery.done",
+                    result=outcome.result,
+                    reason=outcome.reason,
+                    channel=outcome.channel,
+                    **{f"part_{name}": part for name, part in outcome.parts.items()},
+                )
             case Settle():
                 self._end(delivery, "settled", outcome.reason)
                 bound.info("delivery.done", result="settled", reason=outcome.reason)
@@ -77,6 +89,10 @@ class DeliveryLog:
             case Park():
                 self._end(delivery, "parked", _label(outcome.failure))
                 bound.error("delivery.parked", **_failure(outcome.failure))
+
+    def part(self, name: str, ended: Part) -> None:
+        """Count how a part of a mark ended."""
+        self._parts.labels(name, ended).inc()
 
     def unforeseen(self, error: Exception, delivery: Delivery) -> None:
         """Log an error nobody named: its type and where it came from, not its text, which may quote personal data."""

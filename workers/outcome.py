@@ -1,12 +1,28 @@
 """How a delivery that did not fail ended."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Part(StrEnum):
+    """How one part of a mark ended."""
+
+    WRITTEN = "written"
+    RIGHT = "right"
+    """There was nothing to write."""
+    FAILED = "failed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """``result`` is ``marked``, ``welcomed`` or ``skipped``; ``reason`` says why, ``channel`` whose customer it is."""
+    """
+    ``result`` is ``marked``, ``welcomed`` or ``skipped``; ``reason`` says why, ``channel`` whose customer it is.
+
+    ``parts`` says of a mark what became of ``remark`` and ``tags``.
+    """
 
     result: str
     reason: str = ""
     channel: str = ""
+    parts: Mapping[str, Part] = field(default_factory=dict)

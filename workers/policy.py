@@ -4,6 +4,7 @@ What happens next to a delivery that failed: retry, park or settle. Pure; the er
 Every delay is a tier of the queue (``RETRY_DELAYS``); the queue adds the jitter.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -11,11 +12,15 @@ from shared.domain.errors import (
     CallAborted,
     ConfigurationNeeded,
     Congested,
+    MemberHeld,
+    PartHeld,
+    PartsFailed,
     PermanentError,
     PoisonMessage,
     QueueUnavailable,
     RateLimited,
     StaffBlocked,
+    TagUnknown,
     TooEarly,
     TransientError,
     WeComError,
@@ -26,11 +31,23 @@ from shared.domain.marks import WELCOME_SECONDS
 from shared.queue.message import Failure
 from shared.queue.port import RETRY_DELAYS, STALE_SECONDS
 
-LADDER: Final = (10, 60, 300, 1800, 7200, 21600, 21600, 21600, 21600)
-"""Delays after the first, second… counted attempt, 26.6 h in all; then the work is parked."""
+LADDER: Final = (1, 3, 10, 60, 300, 1800, 7200, 21600, 21600, 21600, 21600)
+"""
+Delays after the first, second… counted attempt, 26.6 h in all; then the work is parked. A busy answer or a reset is
+mostly over after a second, as WeCom's page on -1 has it.
+"""
 
-FEW: Final = 3
-"""Attempts for an error nobody foresaw: a bug of ours, most likely."""
+FEW: Final = (10, 60, 300)
+"""The same for an error nobody foresaw: a bug of ours, most likely."""
+
+MEMBER: Final = (600, 1800, *(3600,) * 23)
+"""
+The same, 23.7 h in all, for work of a member whom WeCom refuses. Each time the hold is asked first, so that nothing is
+called while it lasts, and all is done within the hour once a person has put it right.
+"""
+
+PART_SECONDS: Final = 300
+"""Delay of work of which only a part waits for an API: nobody else is kept, so it need not be soon."""
 
 EARLY: Final = (1, 3, 10, 30, 120, 600, 3600)
 """Delays while WeCom does not know a young relation yet (84061 right after the event is common)."""
@@ -98,22 +115,35 @@ def decide(error: Exception, *, task: Task, work: Work | None, attempts: int, no
     if task is Task.WELCOME:
         return _decide_welcome(error, failure, age=now - work.created_at)
     match error:
-        case CallAborted():
-            return Retry(delay=_tier(min(error.retry_after, HELD_SECONDS)), counted=False, failure=failure)
-        case StaffBlocked():
-            return Retry(delay=60, counted=False, failure=failure)
-        case RateLimited() | ConfigurationNeeded() | QueueUnavailable():
-            return Retry(delay=HELD_SECONDS, counted=False, failure=failure)
-        case Congested():
-            return Retry(delay=3, counted=False, failure=failure)
+        case PartsFailed():
+            return _soonest([decide(each, task=task, work=work, attempts=attempts, now=now) for each in error.errors])
+        case StaffBlocked() | MemberHeld():
+            return _climb(MEMBER, attempts, failure)
+        case CallAborted() | RateLimited() | ConfigurationNeeded() | QueueUnavailable() | Congested():
+            return Retry(delay=_waiting(error), counted=False, failure=failure)
         case TooEarly():
             return _decide_early(work, failure, attempts=attempts, age=now - work.created_at)
+        case TagUnknown():
+            return _climb(FEW, attempts, failure)
         case PermanentError():
             return Park(failure=failure)
         case TransientError():
             return _climb(LADDER, attempts, failure)
         case _:
-            return _climb(LADDER[:FEW], attempts, failure)
+            return _climb(FEW, attempts, failure)
+
+
+def _waiting(error: Exception) -> int:
+    """Return the delay of work that waits for something outside of it, which is no attempt."""
+    match error:
+        case PartHeld():
+            return _tier(min(error.retry_after, PART_SECONDS))
+        case CallAborted():
+            return _tier(min(error.retry_after, HELD_SECONDS))
+        case Congested():
+            return 3
+        case _:
+            return HELD_SECONDS
 
 
 def describe(error: Exception) -> Failure:
@@ -122,8 +152,12 @@ def describe(error: Exception) -> Failure:
         case WeComError():
             reason = error.meaning or type(error).__name__
             return Failure(reason=reason, endpoint=error.endpoint, errcode=error.errcode, hint=error.hint)
+        case MemberHeld():
+            return Failure(reason=error.meaning, endpoint=error.endpoint, errcode=error.errcode)
         case CallAborted():
             return Failure(reason="the API is held back", endpoint=error.endpoint)
+        case PartsFailed():
+            return describe(error.errors[0])
         case PoisonMessage():
             return Failure(reason=f"cannot be decoded: {error.reason}")
         case _:
@@ -147,6 +181,14 @@ def _decide_early(work: Work, failure: Failure, *, attempts: int, age: float) ->
     if age >= horizon:
         return Settle(reason="never_accepted" if half else "gone")
     return Retry(delay=delays[min(attempts, len(delays) - 1)], counted=True, failure=failure)
+
+
+def _soonest(verdicts: Sequence[Verdict]) -> Verdict:
+    """Return the verdict for work of which several parts failed: again as soon as one may succeed, else parked."""
+    retries = [verdict for verdict in verdicts if isinstance(verdict, Retry)]
+    if retries:
+        return min(retries, key=lambda retry: (retry.delay, not retry.counted))
+    return next((verdict for verdict in verdicts if isinstance(verdict, Park)), verdicts[0])
 
 
 def _climb(ladder: tuple[int, ...], attempts: int, failure: Failure) -> Verdict:

@@ -1,11 +1,13 @@
 """What a handler may use. Built once in the composition root."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from shared.clock import Clock
 from shared.domain.channels.model import Channels
 from shared.domain.events import Lane
 from shared.wecom.client import WeCom
+from workers.outcome import Part
 from workers.tags import Tags
 
 
@@ -18,12 +20,14 @@ class Services:
         wecom: The API client, bound to the lane the work came from.
         channels: The channels as configured.
         tags: Corp tags by name.
+        count_part: Is told how each part of a mark ended.
     """
 
     wecom: WeCom
     channels: Channels
     clock: Clock
     tags: Tags
+    count_part: Callable[[str, Part], None] = lambda *_: None
 
     def on(self, lane: Lane) -> "Services":
         """Return the same, calling WeCom in *lane*'s share of the quota."""

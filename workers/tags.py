@@ -1,9 +1,10 @@
 """Corp tags by name: people write ``group/tag``, WeCom marks with ids."""
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from shared.domain.channels.model import TagName
+from shared.domain.errors import NameTaken, TagUnknown
 from shared.domain.ids import TagId
 from shared.wecom.client import WeCom
 from shared.wecom.types import CorpTagGroup
@@ -16,23 +17,44 @@ class Tags:
         self._ids: dict[TagName, TagId] = {}
         self._asking = asyncio.Lock()
 
+    @property
+    def remembered(self) -> Mapping[TagName, TagId]:
+        """The ids that are known without asking."""
+        return self._ids
+
     async def ids(self, names: Sequence[TagName], wecom: WeCom) -> dict[TagName, TagId]:
         """
         Return the id of each of *names*.
 
-        Groups and tags that do not exist are created; WeCom makes no second one of the same name in a group.
+        Groups and tags that do not exist are created. Where somebody else made one meanwhile WeCom refuses the whole
+        call, or answers without it; then the tags are read again.
 
         Raises:
+            TagUnknown: A tag that is there by WeCom's word is not in its list.
             WeComError: The tags cannot be read or created.
         """
         async with self._asking:
             if not self._ids.keys() >= set(names):
                 self._remember(*await wecom.get_corp_tags())
-            for group in {name.group for name in names}:
-                missing = [name.tag for name in names if name.group == group and name not in self._ids]
-                if missing:
-                    self._remember(await wecom.add_corp_tag(group, missing))
+            for group in dict.fromkeys(name.group for name in names):
+                await self._make([name for name in names if name.group == group and name not in self._ids], wecom)
             return {name: self._ids[name] for name in names}
+
+    async def _make(self, missing: Sequence[TagName], wecom: WeCom) -> None:
+        """Make the tags *missing*, all of one group."""
+        if not missing:
+            return
+        try:
+            self._remember(await wecom.add_corp_tag(missing[0].group, [name.tag for name in missing]))
+        except NameTaken:
+            self._remember(*await wecom.get_corp_tags())
+            missing = [name for name in missing if name not in self._ids]
+            if missing:  # one of them was taken, and the call failed for all
+                self._remember(await wecom.add_corp_tag(missing[0].group, [name.tag for name in missing]))
+        if any(name not in self._ids for name in missing):
+            self._remember(*await wecom.get_corp_tags())
+        if any(name not in self._ids for name in missing):
+            raise TagUnknown("externalcontact/add_corp_tag", meaning="a tag was made and is not in the list of tags")
 
     async def known(self, names: Collection[TagName], wecom: WeCom) -> dict[TagName, TagId]:
         """

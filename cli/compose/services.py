@@ -9,7 +9,7 @@ from pydantic import SecretStr
 from cli.compose.deployment import Deployment, open_claims
 from cli.times import CLOCK
 from shared.domain.channels.model import Channels
-from shared.domain.events import Lane, task_in
+from shared.domain.events import Lane
 from shared.settings import Settings
 from shared.wecom.client import WeCom, open_wecom
 from shared.wecom.crypto import Keyring
@@ -58,13 +58,14 @@ async def open_worker(
 ) -> AsyncIterator[Worker]:
     """Yield a worker, ready to run."""
     async with open_api(settings, deployment, Lane.LIVE) as wecom:
-        services = Services(wecom=wecom, channels=channels, clock=CLOCK, tags=Tags())
+        reporter = DeliveryLog(registry, CLOCK)
+        services = Services(wecom=wecom, channels=channels, clock=CLOCK, tags=Tags(), count_part=reporter.part)
         yield Worker(
             queue=deployment.queue,
             handlers=handlers_with(services),
-            wait_open=lambda lane: deployment.quota.wait_open(endpoints_of(task_in(lane), channels)),
+            wait_open=lambda lane: deployment.quota.wait_open(endpoints_of(lane, channels)),
             clock=CLOCK,
-            reporter=DeliveryLog(registry, CLOCK),
+            reporter=reporter,
             grace=settings.stop_grace,
         )
 

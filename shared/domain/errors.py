@@ -10,6 +10,9 @@ Every failure that Qudao names. The class decides what happens next; nothing bra
     ├── PoisonMessage           a queue message that cannot be decoded        parked at once
     ├── UnsafePlan              a plan would change too much                  exit 3 unless forced
     ├── CallAborted             the API is held back for long: do not wait    put back, not counted
+    │   ├── MemberHeld          the same, for one member only                 long tiers without a call, then parked
+    │   └── PartHeld            only a part of the work is held back          a longer wait; the rest is done
+    ├── PartsFailed             several parts of a mark failed                what its parts ask for, the soonest
     └── WeComError              an API call failed; carries endpoint, errcode and hint, never a URL or a token
         ├── TransientError      timeout, connection, 5xx, busy                retry ladder
         │   ├── RateLimited     45009: carries ``retry_after``                every worker pauses the API
@@ -21,6 +24,9 @@ Every failure that Qudao names. The class decides what happens next; nothing bra
         │   └── StaffBlocked    the same, but for one member only             that member's work waits
         ├── UnknownCode         a code not in the table                       a few retries, then parked
         └── PermanentError      this call will never succeed                  parked at once
+            ├── ContentRefused  40201, 40204: the text was taken for spam     the text without names, then parked
+            ├── NameTaken       40071: there is one of this name by now       looked up again
+            ├── TagUnknown      40068: no such tag, or not yet                looked up again, few retries
             └── WelcomeRefused  41050, 41051, 41053: code spent or too late   settled
 """
 
@@ -69,6 +75,28 @@ class CallAborted(QudaoError):
         super().__init__(f"{endpoint} is held back for {retry_after:.0f} s")
         self.endpoint = endpoint
         self.retry_after = retry_after
+
+
+class MemberHeld(CallAborted):
+    """WeCom refuses *endpoint* for the member *staff*; ``errcode`` and ``meaning`` are those of the refusal."""
+
+    def __init__(self, endpoint: str, retry_after: float, *, staff: str, errcode: int | None, meaning: str) -> None:
+        super().__init__(endpoint, retry_after)
+        self.staff = staff
+        self.errcode = errcode
+        self.meaning = meaning
+
+
+class PartHeld(CallAborted):
+    """A part of the work waits for *endpoint*; what else there was to do is done."""
+
+
+class PartsFailed(QudaoError):
+    """Several parts of a mark failed, each for its own reason."""
+
+    def __init__(self, *errors: QudaoError) -> None:
+        super().__init__("; ".join(map(str, errors)))
+        self.errors = errors
 
 
 class WeComError(QudaoError):
@@ -139,3 +167,15 @@ class PermanentError(WeComError):
 
 class WelcomeRefused(PermanentError):
     """The WelcomeCode is spent, older than 20 s, or the two are chatting already: nothing is left to do."""
+
+
+class ContentRefused(PermanentError):
+    """The text was taken for spam: by WeCom, or by WeChat. Often it is the customer's nickname."""
+
+
+class NameTaken(PermanentError):
+    """There is one of this name by now: somebody else made it."""
+
+
+class TagUnknown(PermanentError):
+    """There is no such tag: somebody deleted it, or it was made a moment ago and is not known everywhere."""

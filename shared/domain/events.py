@@ -8,6 +8,7 @@ ingress.
 from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import sha256
+from typing import assert_never
 
 from shared.domain.ids import CorpId, EventId, ExternalUserId, StaffUserId
 
@@ -17,7 +18,7 @@ class Lane(StrEnum):
     How urgent work is, in the queue and for the quota; most urgent first.
 
     ``FAST`` has 20 seconds. ``LIVE`` is for new customers, ``BULK`` for what a person or a schedule asked for:
-    backfill, reconcile, replay. What is done with the work there, :func:`task_in` says.
+    backfill, reconcile, replay. What is done with an event that comes there, :func:`task_of` says.
     """
 
     FAST = "fast"
@@ -56,6 +57,17 @@ class CustomerHalfAdded:
     welcome_code: str = ""
 
 
+class Replaces(StrEnum):
+    """What of the texts that are there already may be replaced in a relation that was found."""
+
+    NOTHING = ""
+    """Only what is unset is written: the clock started it, and a member may have had reasons."""
+    BY_CHANNEL = "by_channel"
+    """As the channel's ``overwrite`` says."""
+    OURS = "ours"
+    """That, and remarks of ours for another channel."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RelationFound:
     """A relation that a backfill or a reconciliation wants looked at; ``created_at`` is the relation's own."""
@@ -65,6 +77,7 @@ class RelationFound:
     customer: ExternalUserId
     created_at: int
     state: str = ""
+    replaces: Replaces = Replaces.NOTHING
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,11 +232,15 @@ def lanes_of(event: Event | RelationFound) -> tuple[Lane, ...]:
             return ()
 
 
-def task_in(lane: Lane) -> Task:
-    """Return what is done with the work in *lane*."""
-    return Task.WELCOME if lane is Lane.FAST else Task.MARK
+def task_of(work: Work, lane: Lane) -> Task:
+    """Return what is to be done with *work* that came to *lane*."""
+    match work:
+        case CustomerAdded() | CustomerHalfAdded() | RelationFound():
+            return Task.WELCOME if lane is Lane.FAST else Task.MARK
+        case _:
+            assert_never(work)
 
 
 def replay_lane(lane: Lane) -> Lane:
     """Return where work from *lane* is done again: behind all else, but a welcome never becomes a mark."""
-    return lane if task_in(lane) is Task.WELCOME else Lane.BULK
+    return Lane.FAST if lane is Lane.FAST else Lane.BULK

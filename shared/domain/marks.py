@@ -2,7 +2,9 @@
 Decide what becomes of a customer: which mark their relation should get, what welcome they are sent, or why neither.
 
 Pure, and asked before anything is written, so that a repeated event writes nothing. The state of the event counts; the
-relation's own only where the event has none (WeCom loses either now and then, and the event's is never stale).
+relation's own where the event has none of ours (WeCom loses either now and then, and the event's is never stale).
+
+A text is *ours* when a channel's template makes just it for this customer. Ours may be replaced, a person's may not.
 """
 
 from collections.abc import Iterable, Mapping
@@ -11,10 +13,10 @@ from enum import StrEnum
 from typing import Final
 
 from shared.domain.channels.model import Attachment, Channel, ChannelKey, Channels, Overwrite, TagName, looks_like_ours
-from shared.domain.events import RelationFound, Work
+from shared.domain.events import RelationFound, Replaces, Work
 from shared.domain.ids import TagId
 from shared.domain.relations import Relation
-from shared.domain.remarks import DESCRIPTION_LIMIT, REMARK_LIMIT, WELCOME_LIMIT, clean, fit, utf8_bytes
+from shared.domain.remarks import DESCRIPTION_LIMIT, REMARK_LIMIT, WELCOME_LIMIT, clean, fit, same_text, utf8_bytes
 from shared.domain.templates import Field, Template, date_and_time
 
 WELCOME_SECONDS: Final = 20
@@ -36,6 +38,8 @@ class SkipReason(StrEnum):
     """There are no details to decide by: not fetched yet, or the member is not among the follow users."""
     PERSON_WROTE = "person_wrote"
     """A person wrote the remark, and the channel leaves such remarks alone; all else is right."""
+    OURS_OLDER = "ours_older"
+    """The remark is another channel's: the customer was attributed to that one, and stays so."""
     ALREADY_RIGHT = "already_right"
     NO_CODE = "no_code"
     """The event carries no WelcomeCode."""
@@ -85,13 +89,19 @@ class Welcome:
 
 
 def decide_mark(
-    work: Work, relation: Relation | None, channels: Channels, tag_ids: Mapping[TagName, TagId] | None = None
+    work: Work,
+    relation: Relation | None,
+    channels: Channels,
+    tag_ids: Mapping[TagName, TagId] | None = None,
+    *,
+    nameless: bool = False,
 ) -> Mark | Skip:
     """
     Return what to write for *work*, given the *relation* as it stands now.
 
     With None for *relation* every answer but NO_RELATION is final, which saves reading details for nothing. *tag_ids*
-    holds the ids that are known; a tag without one counts as missing from the relation.
+    holds the ids that are known; a tag without one counts as missing from the relation. *nameless* leaves the
+    customer's names out of the texts: WeCom takes some for spam.
     """
     channel = _channel_of(work, relation, channels)
     if isinstance(channel, Skip):
@@ -99,22 +109,57 @@ def decide_mark(
     if relation is None:
         return Skip(reason=SkipReason.NO_RELATION, channel=channel.key)
     values = _values(channel, work, relation)
+    if nameless:
+        values = {**values, **dict.fromkeys(_OF_CUSTOMER, "")}
     remark = _wanted(channel.remark, values, REMARK_LIMIT, relation.remark)
     description = _wanted(channel.description, values, DESCRIPTION_LIMIT, relation.description)
-    person_wrote = False
-    if channel.overwrite is Overwrite.UNSET:
-        # An unset remark comes back as the nickname, or empty.
-        person_wrote = remark is not None and clean(relation.remark) not in ("", clean(relation.name))
-        description = None if clean(relation.description) else description
+    kept: SkipReason | None = None
+    if remark is not None and not is_unset(relation):
+        owner = owner_of(relation, channels)
+        if owner is not None and not _replaces_ours(work, channel):
+            return Skip(reason=SkipReason.OURS_OLDER, channel=channel.key)
+        if owner is None and not _replaces_all(work, channel):
+            remark, kept = None, SkipReason.PERSON_WROTE
+    if clean(relation.description) and not _replaces_all(work, channel):
+        description = None
     mark = Mark(
         channel=channel.key,
-        remark=None if person_wrote else remark,
+        remark=remark,
         description=description,
         tags=_missing(channel.tags, relation, tag_ids or {}),
     )
     if mark != Mark(channel=channel.key):
         return mark
-    return Skip(reason=SkipReason.PERSON_WROTE if person_wrote else SkipReason.ALREADY_RIGHT, channel=channel.key)
+    return Skip(reason=kept or SkipReason.ALREADY_RIGHT, channel=channel.key)
+
+
+def is_unset(relation: Relation) -> bool:
+    """Tell whether nobody wrote the remark: an unset one comes back as the nickname, or empty."""
+    return clean(relation.remark) in ("", clean(relation.name))
+
+
+def owner_of(relation: Relation, channels: Channels) -> Channel | None:
+    """Return the channel whose template makes just this remark for this customer; None when a person wrote it."""
+    for channel in channels.all:
+        if channel.remark and _wanted(channel.remark, _values(channel, None, relation), REMARK_LIMIT, relation.remark):
+            continue
+        if channel.remark:
+            return channel
+    return None
+
+
+def _replaces_all(work: Work, channel: Channel) -> bool:
+    """Tell whether a person's text is replaced, too: as the channel says, but never by what the clock started."""
+    if isinstance(work, RelationFound) and work.replaces is Replaces.NOTHING:
+        return False
+    return channel.overwrite is Overwrite.ALWAYS
+
+
+def _replaces_ours(work: Work, channel: Channel) -> bool:
+    """Tell whether another channel's remark is replaced: when the customer comes anew, or a person asks for it."""
+    if isinstance(work, RelationFound):
+        return work.replaces is Replaces.OURS or _replaces_all(work, channel)
+    return True
 
 
 def bears_nothing(channel: Channel, relation: Relation, tag_ids: Mapping[TagName, TagId]) -> bool:
@@ -123,9 +168,8 @@ def bears_nothing(channel: Channel, relation: Relation, tag_ids: Mapping[TagName
 
     So it looks when nobody ever marked the relation. A remark that a person wrote hides it.
     """
-    remark_is_unset = clean(relation.remark) in ("", clean(relation.name))
     return (
-        (channel.remark is None or remark_is_unset)
+        (channel.remark is None or is_unset(relation))
         and (channel.description is None or not clean(relation.description))
         and all(tag_ids.get(tag) not in relation.tag_ids for tag in channel.tags)
     )
@@ -175,24 +219,26 @@ def _welcome(channel: Channel, code: str, work: Work, relation: Relation | None)
 
 def _channel_of(work: Work, relation: Relation | None, channels: Channels) -> Channel | Skip:
     """Return the channel that the customer came through, or why there is none."""
-    state = work.state or (relation.state if relation else "")
-    if not state:
-        return Skip(reason=SkipReason.NO_STATE if relation else SkipReason.NO_RELATION)
-    channel = channels.by_state(state)
-    if channel:
-        return channel
-    return Skip(reason=SkipReason.UNKNOWN_STATE if looks_like_ours(state) else SkipReason.FOREIGN_STATE)
+    states = [state for state in (work.state, relation.state if relation else "") if state.strip()]
+    for state in states:
+        if (channel := channels.by_state(state)) is not None:
+            return channel
+        if looks_like_ours(state):
+            return Skip(reason=SkipReason.UNKNOWN_STATE)
+    if relation is None:
+        return Skip(reason=SkipReason.NO_RELATION)  # the details may carry a state of ours where the event does not
+    return Skip(reason=SkipReason.FOREIGN_STATE if states else SkipReason.NO_STATE)
 
 
-def _values(channel: Channel, work: Work, relation: Relation | None) -> Mapping[Field, str]:
+def _values(channel: Channel, work: Work | None, relation: Relation | None) -> Mapping[Field, str]:
     """Return what templates may name. The time is the relation's, since a backfill sees no other."""
-    date, time = date_and_time((relation.created_at if relation else 0) or work.created_at)
+    date, time = date_and_time((relation.created_at if relation else 0) or (work.created_at if work else 0))
     return {
         Field.NAME: relation.name if relation else "",
         Field.CHANNEL: channel.name,
         Field.DATE: date,
         Field.TIME: time,
-        Field.STAFF: relation.staff if relation else work.staff,
+        Field.STAFF: relation.staff if relation else work.staff if work else "",
         Field.CORP_NAME: relation.corp_name if relation else "",
         Field.STATE: channel.state,
     }
@@ -201,7 +247,7 @@ def _values(channel: Channel, work: Work, relation: Relation | None) -> Mapping[
 def _wanted(template: Template | None, values: Mapping[Field, str], limit: int, current: str) -> str | None:
     """Return what should stand in the place of *current*; None when that is right, or anything is."""
     text = fit(template, values, limit) if template else ""
-    return text if text and clean(text) != clean(current) else None
+    return text if text and not same_text(text, current) else None
 
 
 def _missing(tags: Iterable[TagName], relation: Relation, tag_ids: Mapping[TagName, TagId]) -> tuple[TagName, ...]:

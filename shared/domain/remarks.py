@@ -64,6 +64,24 @@ def clean(text: str) -> str:
     return " ".join(text.split())
 
 
+def same_text(one: str, other: str) -> bool:
+    """
+    Tell whether two texts look the same to a reader, or differ only by what WeCom was seen to drop: emoji.
+
+    Else a remark that came back without one would be written again for ever.
+    """
+    one, other = clean(one), clean(other)
+    if one == other:
+        return True
+    left, right = _stored(one), _stored(other)
+    return left == right != "" and right == other
+
+
+def _stored(text: str) -> str:
+    """Return *text* as a database of three bytes a character keeps it."""
+    return " ".join("".join(character for character in text if ord(character) < 0x10000).split())
+
+
 def shorten(text: str, room: int, measure: Measure = utf16_units) -> str:
     """
     Return the beginning of the clean *text* that fits into *room*, whole graphemes only.

@@ -10,7 +10,7 @@ from typing import Any, Final
 import orjson
 
 from shared.domain.errors import PoisonMessage
-from shared.domain.events import CustomerAdded, CustomerHalfAdded, RelationFound, Work, event_id
+from shared.domain.events import CustomerAdded, CustomerHalfAdded, RelationFound, Replaces, Work, event_id
 from shared.domain.ids import EventId
 
 VERSION: Final = 1
@@ -94,6 +94,10 @@ def decode(body: bytes) -> Work:
         if not isinstance(value, int if name == "created_at" else str) or isinstance(value, bool):
             raise PoisonMessage(f"field {name} has the wrong type")
     try:
+        if "replaces" in known:
+            known["replaces"] = Replaces(known["replaces"])
         return kind(**known)
     except TypeError as error:
         raise PoisonMessage("a required field is missing") from error
+    except ValueError as error:
+        raise PoisonMessage("field replaces has an unknown value") from error

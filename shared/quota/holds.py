@@ -12,7 +12,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
-from shared.domain.errors import ConfigurationNeeded, Congested, RateLimited, StaffBlocked, WeComError
+from shared.domain.errors import (
+    CallAborted,
+    ConfigurationNeeded,
+    Congested,
+    MemberHeld,
+    RateLimited,
+    StaffBlocked,
+    WeComError,
+)
 from shared.quota.port import HoldKind, Limits
 
 MARGIN: Final = 1 / 60
@@ -62,11 +70,21 @@ class Pause:
     Attributes:
         seconds: How long not; for a breaker until its next probe.
         probe: The call may be made if nobody else probes this minute: claim it under ``key``.
+        errcode: What WeCom refused it with, and ``reason`` what that means.
     """
 
     key: Key
     seconds: float
     probe: bool = False
+    errcode: int | None = None
+    reason: str = ""
+
+    def error(self, endpoint: str) -> CallAborted:
+        """Return what to raise for whoever wanted to call *endpoint*."""
+        staff = self.key[2]
+        if not staff:
+            return CallAborted(endpoint, self.seconds)
+        return MemberHeld(endpoint, self.seconds, staff=staff, errcode=self.errcode, meaning=self.reason)
 
 
 class Holds:
@@ -88,7 +106,13 @@ class Holds:
             breaker = self._held.get((HoldKind.BREAKER, endpoint, who))
             if breaker is not None and not breaker.change.closed:
                 left = breaker.until - now
-                return Pause(key=hold_key(breaker.change), seconds=max(left, 0.0), probe=left <= 0)
+                return Pause(
+                    key=hold_key(breaker.change),
+                    seconds=max(left, 0.0),
+                    probe=left <= 0,
+                    errcode=breaker.change.errcode,
+                    reason=breaker.change.reason,
+                )
         return None
 
     def failed(self, error: WeComError, endpoint: str, staff: str, started: float, now: float) -> HoldChange | None:

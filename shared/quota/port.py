@@ -169,3 +169,12 @@ class Quota(Protocol):
             QueueUnavailable: The shared counters cannot be reached; nothing may be called.
         """
         ...
+
+    def require_open(self, endpoint: str, staff: str) -> bool:
+        """
+        Tell whether *endpoint* may be called for *staff* as far as is known; False when only as a probe. Never waits.
+
+        Raises:
+            CallAborted, MemberHeld: It is held back; carry ``retry_after``.
+        """
+        ...

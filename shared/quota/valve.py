@@ -15,7 +15,7 @@ from typing import Final
 import structlog
 
 from shared.clock import Clock
-from shared.domain.errors import CallAborted, QueueUnavailable, WeComError
+from shared.domain.errors import QueueUnavailable, WeComError
 from shared.domain.events import Lane
 from shared.quota.holds import Held, HoldChange, Holds, Pause
 from shared.quota.notices import Notices
@@ -83,6 +83,22 @@ class Valve:
         if changes:
             await self._tell(changes)
 
+    def require_open(self, endpoint: str, staff: str) -> bool:
+        """
+        Tell whether *endpoint* may be called for *staff* as far as this process knows; False when only as a probe.
+
+        A brake is waited for where the call is made, so it does not count here.
+
+        Raises:
+            CallAborted, MemberHeld: A breaker is open.
+        """
+        pause = self._holds.pause(endpoint, staff, _now())
+        if pause is None or pause.key[0] is not HoldKind.BREAKER:
+            return True
+        if not pause.probe:
+            raise pause.error(endpoint)
+        return False
+
     def held_until(self, endpoint: str, staff: str = "") -> float | None:
         """Return when *endpoint* may next be called, in Unix seconds; None when it may be called now."""
         pause = self._holds.pause(endpoint, staff, _now())
@@ -126,7 +142,7 @@ class Valve:
         patience = min(HURRY, self._patience) if lane is Lane.FAST else self._patience
         while (pause := self._holds.pause(endpoint, staff, _now())) is not None and not pause.probe:
             if pause.key[0] is HoldKind.BREAKER or pause.seconds > patience:
-                raise CallAborted(endpoint, pause.seconds)
+                raise pause.error(endpoint)
             await self._news_within(pause.seconds)
 
     async def _may_probe(self, pause: Pause) -> bool:

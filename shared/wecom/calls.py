@@ -1,11 +1,11 @@
 """How every call is made: quota, token, exchange, errcode, and one repeat when the token was refused."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Final, TypeVar
 from weakref import WeakValueDictionary
 
-from shared.domain.errors import TokenRefused, TransientError
+from shared.domain.errors import QudaoError, TokenRefused, TransientError
 from shared.domain.events import Lane
 from shared.domain.ids import ExternalUserId, StaffUserId
 from shared.quota.port import Quota
@@ -16,6 +16,9 @@ from shared.wecom.types import UnreadableAnswer, read_cursor
 
 _T = TypeVar("_T")
 
+Prepare = Callable[[], Awaitable[Request | None]]
+"""Returns the request that is to go out now, or None for none after all."""
+
 
 class Calls:
     """Makes calls for every lane of one corp."""
@@ -24,58 +27,128 @@ class Calls:
         self._transport: Final = transport
         self._tokens: Final = tokens
         self._quota: Final = quota
+        self._waited: dict[tuple[str, Lane], float] = {}
         self._relations: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
 
     async def send(self, request: Request, lane: Lane) -> Answer:
         """
         Return the answer to *request* once it is a success.
 
-        A refused token is replaced and the call repeated, once: WeCom looks at the token before all else.
-
         Raises:
             WeComError: Any of its classes.
             QueueUnavailable: The quota cannot be reached; nothing was called.
             CallAborted: The API is held back for long; nothing was called.
         """
+
+        async def prepare() -> Request:
+            return request
+
+        answer = await self.send_prepared(request.endpoint, request.staff, lane, prepare)
+        assert answer is not None, "there was a request"
+        return answer
+
+    async def send_prepared(self, endpoint: str, staff: str, lane: Lane, prepare: Prepare) -> Answer | None:
+        """
+        Return the answer to the request that *prepare* returns once the call may be made; None when it returns none.
+
+        So what a request rests on can be looked at when it is about to go out, however long it had to wait. *prepare*
+        may call other APIs. A refused token is replaced and the call repeated, once, with a request prepared anew:
+        WeCom looks at the token before all else.
+
+        Raises:
+            WeComError, QueueUnavailable, CallAborted: As :meth:`send`; also what *prepare* raises.
+        """
         try:
-            return await self._attempt(request, lane, token_is_new=False)
+            return await self._attempt(endpoint, staff, lane, prepare, token_is_new=False)
         except TokenRefused:
             pass
-        return await self._attempt(request, lane, token_is_new=True)
+        return await self._attempt(endpoint, staff, lane, prepare, token_is_new=True)
 
-    async def pages(self, request: Request, lane: Lane, cursor: str = "") -> AsyncIterator[Answer]:
+    def waited(self, endpoint: str, lane: Lane) -> float:
+        """Return how many seconds the last call of *endpoint* for *lane* waited until it might be made."""
+        return self._waited.get((endpoint, lane), 0.0)
+
+    def require_open(self, endpoint: str, staff: str) -> bool:
+        """
+        Tell whether *endpoint* may be called for *staff*; False when only as a probe, which a permit alone decides.
+
+        Raises:
+            CallAborted, MemberHeld: It is held back; nothing was called.
+        """
+        return self._quota.require_open(endpoint, staff)
+
+    async def pages(
+        self, request: Request, lane: Lane, cursor: str = "", *, before: Callable[[], object] = lambda: None
+    ) -> AsyncIterator[Answer]:
         """
         Yield the answers of a listing from *cursor* on until one has no cursor: a short page need not be the last.
+
+        *before* is called when a page's request is about to go out; what it raises keeps it from going.
 
         Raises:
             CursorExpired: The listing is incomplete and must begin again.
         """
         while True:
-            answer = await self.send(request.at(cursor), lane)
+            page = request.at(cursor)
+
+            async def prepare(page: Request = page) -> Request:
+                before()
+                return page
+
+            answer = await self.send_prepared(request.endpoint, request.staff, lane, prepare)
+            assert answer is not None, "there was a request"
             yield answer
-            before, cursor = cursor, read(request.endpoint, read_cursor, answer)
+            before_it, cursor = cursor, read(request.endpoint, read_cursor, answer)
             if not cursor:
                 return
-            if cursor == before:
+            if cursor == before_it:
                 raise TransientError(request.endpoint, meaning="the listing's cursor does not move")
 
     def turn_at(self, staff: StaffUserId, customer: ExternalUserId) -> asyncio.Lock:
         """Return what lets one after the other have the relation; it is there for as long as somebody refers to it."""
         return self._relations.setdefault((staff.casefold(), customer), asyncio.Lock())
 
-    async def _attempt(self, request: Request, lane: Lane, *, token_is_new: bool) -> Answer:
+    async def _attempt(
+        self, endpoint: str, staff: str, lane: Lane, prepare: Prepare, *, token_is_new: bool
+    ) -> Answer | None:
         # Before the permit, so that a slow gettoken uses up no place in flight and no grant grows old.
         await self._tokens.prepare()
+        asked = asyncio.get_running_loop().time()
         # Failures are raised inside the permit: by what leaves it, the quota slows down, pauses or closes.
-        async with self._quota.permit(request.endpoint, lane, request.staff):
-            token = await self._tokens.current()
-            answer = await self._transport.exchange(request, {"access_token": token})
-            failure = failure_in(request.endpoint, answer, token_is_new=token_is_new)
-            if isinstance(failure, TokenRefused):
-                self._tokens.discard(token)
-            if failure is not None:
-                raise failure
-            return answer
+        try:
+            async with self._quota.permit(endpoint, lane, staff):
+                self._waited[endpoint, lane] = asyncio.get_running_loop().time() - asked
+                request = await _prepared(prepare)
+                token = await self._tokens.current()
+                answer = await self._transport.exchange(request, {"access_token": token})
+                failure = failure_in(endpoint, answer, token_is_new=token_is_new)
+                if isinstance(failure, TokenRefused):
+                    self._tokens.discard(token)
+                if failure is not None:
+                    raise failure
+                return answer
+        except _NotCalled as unused:
+            if unused.failure is not None:
+                raise unused.failure from None
+            return None
+
+
+class _NotCalled(Exception):
+    """A permit was not used: WeCom said nothing that the quota could learn from. ``failure`` is why, if it is one."""
+
+    def __init__(self, failure: QudaoError | None) -> None:
+        super().__init__()
+        self.failure = failure
+
+
+async def _prepared(prepare: Prepare) -> Request:
+    try:
+        request = await prepare()
+    except QudaoError as error:
+        raise _NotCalled(error) from None
+    if request is None:
+        raise _NotCalled(None)
+    return request
 
 
 def read(endpoint: str, reader: Callable[..., _T], *source: object) -> _T:

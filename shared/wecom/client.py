@@ -5,7 +5,7 @@ Names are WeCom's. Only the fields that are given are sent, so nothing is cleare
 WeComError, or with what the quota raises when nothing was called: CallAborted, QueueUnavailable.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -30,6 +30,9 @@ from shared.wecom.types import (
 
 PAGE: Final = 100
 """The most relations asked for in one page, and the most members in one ``get_by_user``."""
+
+REMARK: Final = "externalcontact/remark"
+MARK_TAG: Final = "externalcontact/mark_tag"
 
 WAYS_PAGE: Final = 1000
 """The most contact ways asked for in one page."""
@@ -68,6 +71,34 @@ class WeCom:
         request = Request(endpoint=endpoint, params=params or {}, body=body, staff=staff)
         return await self._calls.send(request, self._lane)
 
+    def waited(self, endpoint: str) -> float:
+        """Return how many seconds the last call of *endpoint* in this lane waited until it might be made."""
+        return self._calls.waited(endpoint, self._lane)
+
+    def require_open(self, endpoint: str, staff: str = "") -> bool:
+        """
+        Tell whether *endpoint* may be called for *staff*; False when only as a probe, which the call itself decides.
+
+        Raises:
+            CallAborted, MemberHeld: It is held back; nothing was called.
+        """
+        return self._calls.require_open(endpoint, staff)
+
+    async def write_prepared(
+        self, endpoint: str, staff: str, prepare: Callable[[], Awaitable[Mapping[str, object] | None]]
+    ) -> bool:
+        """
+        Send the body that *prepare* returns once *endpoint* may be called; tell whether there was one to send.
+
+        So what a write rests on can be read when the write is about to go out.
+        """
+
+        async def request() -> Request | None:
+            body = await prepare()
+            return None if body is None else Request(endpoint=endpoint, body=body, staff=staff)
+
+        return await self._calls.send_prepared(endpoint, staff, self._lane, request) is not None
+
     # Members and customers
 
     async def get_follow_user_list(self) -> list[StaffUserId]:
@@ -88,16 +119,20 @@ class WeCom:
             return []
         return [ExternalUserId(each) for each in read(endpoint, types.read_ids, answer, "external_userid")]
 
-    async def get_customer(self, customer: ExternalUserId) -> CustomerDetails:
+    async def get_customer(
+        self, customer: ExternalUserId, *, before: Callable[[], object] = lambda: None
+    ) -> CustomerDetails:
         """
         Return *customer* with every relation the app may see; more than 500 take several calls.
+
+        *before* is called when a request is about to go out; what it raises keeps it from going.
 
         Raises:
             TooEarly: Nobody visible follows *customer*, or not yet.
         """
         endpoint = "externalcontact/get"
         request = Request(endpoint=endpoint, params={"external_userid": customer})
-        pages = [page async for page in self._calls.pages(request, self._lane)]
+        pages = [page async for page in self._calls.pages(request, self._lane, before=before)]
         return read(endpoint, types.read_customer, customer, pages)
 
     async def get_by_user(self, staff: Sequence[StaffUserId], *, cursor: str = "") -> AsyncIterator[RelationPage]:
@@ -296,25 +331,50 @@ class RelationWriter:
         Raises:
             TooEarly: The customer is not a contact of the member, or not yet.
             StaffBlocked: The app may not act for the member.
-            PermanentError: A field is too long, or the text was refused as spam.
+            ContentRefused: The text was refused as spam.
+            PermanentError: A field is too long.
         """
         # How WeCom wants a list cleared is not documented; one empty text is the reading that keeps the type.
         mobiles = None if remark_mobiles is None else list(remark_mobiles) or [""]
         changes = _given(remark=remark, description=description, remark_company=remark_company, remark_mobiles=mobiles)
         if not changes:
             raise ValueError("remark needs at least one field")
-        await self._write("externalcontact/remark", changes)
+        await self._write(REMARK, changes)
+
+    async def remark_chosen(self, choose: Callable[[], Awaitable[tuple[str | None, str | None]]]) -> bool:
+        """
+        Set the remark and description that *choose* returns when the call is about to go out; tell whether it did.
+
+        None of either leaves it alone; with two nothing is sent.
+
+        Raises:
+            As :meth:`remark`; also what *choose* raises.
+        """
+
+        async def prepare() -> Mapping[str, object] | None:
+            remark, description = await choose()
+            changes = _given(remark=remark, description=description)
+            return self._body(changes) if changes else None
+
+        return await self._wecom.write_prepared(REMARK, self._staff, prepare)
 
     async def mark_tag(self, *, add: Sequence[TagId] = (), remove: Sequence[TagId] = ()) -> None:
-        """Add and remove corp tags. Safe to repeat."""
+        """
+        Add and remove corp tags. Safe to repeat.
+
+        Raises:
+            TagUnknown: There is no such tag, or not yet.
+        """
         changes = _given(add_tag=list(add) or None, remove_tag=list(remove) or None)
         if not changes:
             raise ValueError("mark_tag needs at least one tag")
-        await self._write("externalcontact/mark_tag", changes)
+        await self._write(MARK_TAG, changes)
 
     async def _write(self, endpoint: str, changes: Mapping[str, object]) -> None:
-        body = {"userid": self._staff, "external_userid": self._customer, **changes}
-        await self._wecom.call(endpoint, body=body, staff=self._staff)
+        await self._wecom.call(endpoint, body=self._body(changes), staff=self._staff)
+
+    def _body(self, changes: Mapping[str, object]) -> dict[str, object]:
+        return {"userid": self._staff, "external_userid": self._customer, **changes}
 
 
 @asynccontextmanager

@@ -16,10 +16,13 @@ from typing import Final
 from shared.domain.errors import (
     ConfigurationNeeded,
     Congested,
+    ContentRefused,
     CursorExpired,
+    NameTaken,
     PermanentError,
     RateLimited,
     StaffBlocked,
+    TagUnknown,
     TokenRefused,
     TooEarly,
     TransientError,
@@ -45,6 +48,9 @@ class ErrorClass(StrEnum):
     PERM = "perm"
     AGE = "age"
     BUG = "bug"
+    CONTENT = "content"
+    TAKEN = "taken"
+    TAG = "tag"
     WELCOME = "welcome"
     UNKNOWN = "unknown"
 
@@ -177,11 +183,11 @@ ERRCODES: Final[dict[int, Reading]] = {
     81013: Reading(_PERM, "none of the members, departments or tags exists or is permitted", _RANGE),
     82001: Reading(_BUG, "members, departments and tags are all empty", _REPORT),
     # Content
-    40201: Reading(_PERM, "the text was refused as spam", "Change the text."),
-    40204: Reading(_PERM, "WeChat refused the text as spam", "Change the text."),
+    40201: Reading(ErrorClass.CONTENT, "the text was refused as spam", "Change the text."),
+    40204: Reading(ErrorClass.CONTENT, "WeChat refused the text as spam", "Change the text."),
     # Tags
-    40068: Reading(_PERM, "no such tag, or it belongs to another app", "Check the channel's tags."),
-    40071: Reading(_PERM, "a tag of this name exists already"),
+    40068: Reading(ErrorClass.TAG, "no such tag, or it belongs to another app", "Check the channel's tags."),
+    40071: Reading(ErrorClass.TAKEN, "a tag of this name exists already"),
     81011: Reading(_PERM, "no permission on this contacts tag"),
     # Contact ways
     41037: Reading(_BUG, "the contact way's type is missing", _REPORT),
@@ -225,6 +231,8 @@ _AT_ENDPOINT: Final[dict[tuple[str, int], Reading]] = {
     ("externalcontact/remark", 40058): Reading(
         _BUG, "a field is invalid: most often a remark of more than 20 characters", _REPORT
     ),
+    # No id was sent, and the same call works later (seen in the field).
+    ("externalcontact/add_corp_tag", 40068): Reading(_RETRY, "WeCom did not know a tag id though none was sent"),
     ("externalcontact/add_contact_way", 40058): Reading(
         _BUG, "a field is invalid: most often a state or remark of more than 30 characters", _REPORT
     ),
@@ -254,6 +262,9 @@ _EXCEPTIONS: Final[dict[ErrorClass, type[WeComError]]] = {
     ErrorClass.PERM: PermanentError,
     ErrorClass.AGE: TooEarly,
     ErrorClass.BUG: PermanentError,
+    ErrorClass.CONTENT: ContentRefused,
+    ErrorClass.TAKEN: NameTaken,
+    ErrorClass.TAG: TagUnknown,
     ErrorClass.WELCOME: WelcomeRefused,
     ErrorClass.UNKNOWN: UnknownCode,
 }

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from random import Random
 
 from shared.domain.errors import QudaoError, QueueUnavailable
-from shared.domain.events import Lane, task_in
+from shared.domain.events import Lane, task_of
 from shared.queue.message import decode
 from shared.queue.port import Delivery
 from shared.quota.acquirer import Acquirer
@@ -152,7 +152,7 @@ class Worker:
                 await self._call(endpoint, lane, work.staff)
         except QudaoError as error:
             attempts, now = delivery.message.attempts, self.clock.time()
-            verdict = decide(error, task=task_in(lane), work=work, attempts=attempts, now=now)
+            verdict = decide(error, task=task_of(work, lane), work=work, attempts=attempts, now=now)
         await self._thaw()
         await self._settle(delivery, lane, verdict)
 

@@ -67,7 +67,7 @@ def test_the_documents_name_files_that_are_there():
     lost = []
     for page in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "simulator/README.md"]:
         text = page.read_text(encoding="utf-8")
-        paths = re.findall(r"`((?:cli|ingress|workers|shared|simulator|tests|docs)/[\w./]*)", text)
+        paths = re.findall(r"`((?:cli|ingress|workers|shared|simulator|tests|docs)/[\w./-]*)", text)
         lost += [f"{page.name}: {path}" for path in paths if not (ROOT / path).exists()]
         links = re.findall(r"\]\((?!https?:)([^)#]+)", text)
         lost += [f"{page.name}: {link}" for link in links if not (page.parent / link).exists()]

@@ -1,83 +1,256 @@
 """
 Mark a customer with the channel they came from: read, decide, write only what differs.
 
-Safe to repeat: a second run reads what the first one wrote and finds nothing to do.
+A mark has two parts, remark with description and tags; trouble with one never costs the other. Safe to repeat: a second
+run reads what the first one wrote and finds nothing to do.
+
+What is decided rests on what was read, and a member may write at any moment. So the remark is decided when its call is
+about to go out, and read again then if the last look is more than a second old.
 """
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final, NoReturn
 
-from shared.domain.channels.model import TagName
-from shared.domain.errors import PermanentError, TooEarly
+from shared.domain.channels.model import Channel
+from shared.domain.errors import (
+    CallAborted,
+    ConfigurationNeeded,
+    ContentRefused,
+    MemberHeld,
+    PartHeld,
+    PartsFailed,
+    QudaoError,
+    QueueUnavailable,
+    StaffBlocked,
+    TagUnknown,
+    TooEarly,
+    WeComError,
+)
 from shared.domain.events import Work
-from shared.domain.ids import TagId
-from shared.domain.marks import Mark, Skip, decide_mark, missing_tag_ids
+from shared.domain.marks import Mark, Skip, SkipReason, decide_mark, missing_tag_ids
 from shared.domain.relations import Relation
-from shared.wecom.client import RelationWriter
-from workers.outcome import Outcome
+from shared.queue.message import Failure
+from shared.wecom.client import MARK_TAG, REMARK, RelationWriter
+from workers.outcome import Outcome, Part
 from workers.services import Services
 
+FRESH_SECONDS: Final = 1.0
+"""Age up to which a look at a relation may carry a write."""
 
-async def mark(work: Work, services: Services) -> Outcome:
+BUSY_SECONDS: Final = 0.6
+"""Wait for a permit to write from which the next write asks for its permit before it reads, and so reads once."""
+
+PART_HELD_SECONDS: Final = 300.0
+
+
+async def mark(work: Work, before: Failure | None, services: Services) -> Outcome:
     """
     Bring the relation of *work* to what its channel wants.
 
+    Args:
+        before: What the last attempt failed with; where that API is still held back, nothing is called.
+
     Raises:
         TooEarly: WeCom does not know the relation, or not yet.
-        WeComError: A call failed; nothing, or a part, is written, and a repeat writes the rest.
+        PartHeld: All but a part is done, and that part's API is held back.
+        PartsFailed: Both parts failed.
+        WeComError, CallAborted: A call failed; what could be written is, and a repeat writes the rest.
     """
     decision = decide_mark(work, None, services.channels)
     if isinstance(decision, Skip) and not decision.needs_details:
         return _skipped(decision)  # spares the call
+    if before is not None and before.endpoint in (REMARK, MARK_TAG):
+        _require_open(before.endpoint, work, services)
     async with services.wecom.relation(work.staff, work.customer) as writer:
-        relation = await read_relation(work, services)
-        decision = decide_mark(work, relation, services.channels)
-        tag_ids: Mapping[TagName, TagId] = {}
+        return await _Marking(work, writer, services).run()
+
+
+class _Marking:
+    """One relation being marked."""
+
+    def __init__(self, work: Work, writer: RelationWriter, services: Services) -> None:
+        self._work = work
+        self._writer = writer
+        self._services = services
+        self._view = _View(work, services)
+        self._parts: dict[str, Part] = {}
+        self._failures: list[QudaoError] = []
+
+    async def run(self) -> Outcome:
+        wecom = self._services.wecom
+        # Where writes wait for long the read comes after: else each would have to be read twice.
+        if wecom.waited(REMARK) < BUSY_SECONDS and self._may_write(REMARK):
+            decision = self._decide(await self._view.fresh())
+            if isinstance(decision, Skip):
+                return _skipped(decision)
+        await self._part("remark", self._remark)
+        decision = self._decide(await self._view.last())
         if isinstance(decision, Mark) and decision.tags:
-            tag_ids = await services.tags.ids(decision.tags, services.wecom)
-            decision = decide_mark(work, relation, services.channels, tag_ids)
+            await self._part("tags", self._tags)
+        return self._ended(decision)
+
+    def _may_write(self, endpoint: str) -> bool:
+        """Tell whether a write may be made, and not as a probe only, of which one alone is made by all workers."""
+        try:
+            return self._services.wecom.require_open(endpoint, self._work.staff)
+        except CallAborted:
+            return False
+
+    def _decide(self, relation: Relation, *, nameless: bool = False) -> Mark | Skip:
+        known = self._services.tags.remembered
+        return decide_mark(self._work, relation, self._services.channels, known, nameless=nameless)
+
+    async def _part(self, name: str, do: Callable[[], Awaitable[Part]]) -> None:
+        """Do one part; what goes wrong with it is kept for later, unless nothing else can be done either."""
+        try:
+            part = await do()
+        except (TooEarly, QueueUnavailable):
+            raise
+        except (WeComError, CallAborted) as error:
+            if error is self._view.failure:
+                raise
+            self._failures.append(error)
+            part = Part.FAILED
+        self._parts[name] = part
+        self._services.count_part(name, part)
+
+    async def _remark(self) -> Part:
+        try:
+            return await self._write_remark(nameless=False)
+        except ContentRefused:
+            return await self._write_remark(nameless=True)  # it is the nickname that is taken for spam, mostly
+
+    async def _write_remark(self, *, nameless: bool) -> Part:
+        async def choose() -> tuple[str | None, str | None]:
+            decision = self._decide(await self._view.fresh(), nameless=nameless)
+            return (None, None) if isinstance(decision, Skip) else (decision.remark, decision.description)
+
+        if self._view.seen is not None and await choose() == (None, None):
+            return Part.RIGHT
+        if not await self._writer.remark_chosen(choose):
+            return Part.RIGHT
+        return Part.WRITTEN
+
+    async def _tags(self) -> Part:
+        try:
+            return await self._write_tags()
+        except (MemberHeld, StaffBlocked):
+            raise
+        except CallAborted as error:
+            raise PartHeld(error.endpoint, error.retry_after) from error
+        except ConfigurationNeeded as error:
+            raise PartHeld(error.endpoint, PART_HELD_SECONDS) from error
+
+    async def _write_tags(self) -> Part:
+        relation = await self._view.last()
+        channel = self._channel(relation)
+        tags, wecom = self._services.tags, self._services.wecom
+        ids = await tags.ids(channel.tags, wecom)
+        add = missing_tag_ids(channel.tags, relation, ids)
+        if not add:
+            return Part.RIGHT
+        try:
+            await self._writer.mark_tag(add=add)
+        except TagUnknown:
+            tags.forget()
+            fresh = await tags.ids(channel.tags, wecom)
+            if fresh == ids:
+                raise  # made a moment ago, perhaps: looked up again in a while
+            await self._writer.mark_tag(add=missing_tag_ids(channel.tags, relation, fresh))
+        return Part.WRITTEN
+
+    def _channel(self, relation: Relation) -> Channel:
+        decision = self._decide(relation)
+        assert decision.channel is not None, "there are tags of a channel"
+        return self._services.channels.by_key[decision.channel]
+
+    def _ended(self, decision: Mark | Skip) -> Outcome:
+        """Return how the mark ended, or raise what kept it from ending."""
+        if self._failures:
+            _raise(self._failures)
+        if Part.WRITTEN in self._parts.values():
+            return Outcome(result="marked", channel=decision.channel or "", parts=dict(self._parts))
         if isinstance(decision, Skip):
             return _skipped(decision)
-        await _write(decision, relation, tag_ids, writer, services)
-        return Outcome(result="marked", channel=decision.channel)
+        return Outcome(result="skipped", reason=SkipReason.ALREADY_RIGHT, channel=decision.channel)
 
 
-async def read_relation(work: Work, services: Services) -> Relation:
+class _View:
+    """The relation as WeCom showed it last, and when it was asked."""
+
+    def __init__(self, work: Work, services: Services) -> None:
+        self._work = work
+        self._services = services
+        self._asked = float("-inf")
+        self.seen: Relation | None = None
+        self.failure: QudaoError | None = None
+
+    async def last(self) -> Relation:
+        """Return the relation as it was seen last, having looked if nobody did."""
+        return self.seen if self.seen is not None else await self._read()
+
+    async def fresh(self) -> Relation:
+        """Return the relation as it was within the last second, or as it is now."""
+        if self.seen is not None and _now() - self._asked <= FRESH_SECONDS:
+            return self.seen
+        return await self._read()
+
+    async def _read(self) -> Relation:
+        try:
+            self.seen = await read_relation(self._work, self._services, before=self._about_to_ask)
+        except QudaoError as error:
+            self.failure = error
+            raise
+        return self.seen
+
+    def _about_to_ask(self) -> None:
+        """Note the time; where another event has learnt meanwhile that the member is refused, ask nothing."""
+        self._asked = _now()
+        if self.seen is None:
+            _require_open(REMARK, self._work, self._services)
+
+
+async def read_relation(work: Work, services: Services, *, before: Callable[[], object] = lambda: None) -> Relation:
     """
-    Return the relation of *work* as WeCom tells it now.
+    Return the relation of *work* as WeCom tells it now; *before* is called when the request is about to go out.
 
     Raises:
         TooEarly: The member is not among those who follow the customer, or not yet.
     """
-    customer = await services.wecom.get_customer(work.customer)
+    customer = await services.wecom.get_customer(work.customer, before=before)
     relation = customer.relation_with(work.staff)
     if relation is None:
         raise TooEarly("externalcontact/get", meaning="the member is not among those who follow the customer")
     return relation
 
 
-async def _write(
-    decision: Mark, relation: Relation, tag_ids: Mapping[TagName, TagId], writer: RelationWriter, services: Services
-) -> None:
-    if decision.remark is not None or decision.description is not None:
-        await writer.remark(remark=decision.remark, description=decision.description)
-    if not decision.tags:
-        return
+def _require_open(endpoint: str, work: Work, services: Services) -> None:
+    """
+    Raise what holds *endpoint* back, if anything does.
+
+    Raises:
+        MemberHeld: The member alone is refused.
+        PartHeld: The API of a part is held back; another part may be open, and is looked at when this one is.
+    """
     try:
-        await _add_tags(decision, relation, tag_ids, writer)
-    except PermanentError:
-        services.tags.forget()
-        fresh = await services.tags.ids(decision.tags, services.wecom)
-        if fresh == tag_ids:
-            raise
-        await _add_tags(decision, relation, fresh, writer)  # somebody had deleted a tag
+        services.wecom.require_open(endpoint, work.staff)
+    except MemberHeld:
+        raise
+    except CallAborted as error:
+        if endpoint == MARK_TAG:
+            raise PartHeld(endpoint, error.retry_after) from error
+        raise
 
 
-async def _add_tags(
-    decision: Mark, relation: Relation, tag_ids: Mapping[TagName, TagId], writer: RelationWriter
-) -> None:
-    add = missing_tag_ids(decision.tags, relation, tag_ids)
-    if add:
-        await writer.mark_tag(add=add)
+def _raise(failures: list[QudaoError]) -> NoReturn:
+    if len(failures) == 1:
+        raise failures[0]
+    raise PartsFailed(*failures)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def _skipped(decision: Skip) -> Outcome:

@@ -9,6 +9,7 @@ from typing import Final
 from shared.domain.errors import TooEarly
 from shared.domain.events import Work
 from shared.domain.marks import Skip, Welcome, decide_welcome
+from shared.queue.message import Failure
 from workers.handlers.mark import read_relation
 from workers.outcome import Outcome
 from workers.services import Services
@@ -17,7 +18,7 @@ NAMELESS_SECONDS: Final = 12.0
 """Age of the event from which a welcome that names the customer goes out without the name."""
 
 
-async def welcome(work: Work, services: Services) -> Outcome:
+async def welcome(work: Work, before: Failure | None, services: Services) -> Outcome:
     """
     Send the welcome of the channel that *work* came through, once.
 
@@ -26,6 +27,7 @@ async def welcome(work: Work, services: Services) -> Outcome:
         WelcomeRefused: The code is spent, or the two are chatting already.
         WeComError: The call failed; a repeat is safe.
     """
+    del before  # twenty seconds are too few to learn from
     decision = decide_welcome(work, services.channels, services.clock.time())
     if decision.needs_details:
         decision = await _with_details(work, decision, services)

@@ -15,7 +15,7 @@ from typing import Final
 from shared.clock import Clock
 from shared.domain.channels.model import Channel, ChannelKey, Channels, TagName
 from shared.domain.errors import QueueUnavailable
-from shared.domain.events import Lane, RelationFound, Task, lanes_of, task_in
+from shared.domain.events import Lane, RelationFound, Task, lanes_of, task_of
 from shared.domain.ids import CorpId, StaffUserId, TagId
 from shared.domain.marks import Mark, Skip, SkipReason, bears_nothing, decide_mark
 from shared.domain.relations import Relation
@@ -165,8 +165,8 @@ class Surveyor:
 
     async def _parked(self) -> set[int]:
         """Return the fingerprints of relations that a worker gave up marking."""
-        works = [work_of(parked) async for parked in self.queue.parked() if task_in(parked.lane) is Task.MARK]
-        return {fingerprint(work.staff, work.customer) for work in works if work is not None}
+        parked = [(work, parked.lane) async for parked in self.queue.parked() if (work := work_of(parked)) is not None]
+        return {fingerprint(work.staff, work.customer) for work, lane in parked if task_of(work, lane) is Task.MARK}
 
     async def _publish(self, relations: Sequence[Relation], tally: Tally) -> None:
         """Queue a page's *relations* together: one commit of the file, or one round trip to the broker, serves many."""

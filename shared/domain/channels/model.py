@@ -89,7 +89,7 @@ class Channels:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "by_key", {channel.key: channel for channel in self.all})
-        object.__setattr__(self, "_by_state", {channel.state: channel for channel in self.all})
+        object.__setattr__(self, "_by_state", {_plain(channel.state): channel for channel in self.all})
 
     @classmethod
     def of(cls, *channels: Channel) -> Self:
@@ -97,10 +97,14 @@ class Channels:
         return cls(channels)
 
     def by_state(self, state: str) -> Channel | None:
-        """Return the channel whose contact way carries *state*, or None."""
-        return self._by_state.get(state)
+        """Return the channel whose contact way carries *state*, or None; case and blanks around it do not count."""
+        return self._by_state.get(_plain(state))
 
 
 def looks_like_ours(state: str) -> bool:
     """Tell whether Qudao may have made *state*: then one without a channel is a deleted channel or a slip."""
-    return state.casefold().startswith(STATE_PREFIX)
+    return _plain(state).startswith(STATE_PREFIX)
+
+
+def _plain(state: str) -> str:
+    return state.strip().casefold()

@@ -6,11 +6,15 @@ from shared.domain.errors import (
     CallAborted,
     ConfigurationNeeded,
     Congested,
+    MemberHeld,
+    PartHeld,
+    PartsFailed,
     PermanentError,
     PoisonMessage,
     QueueUnavailable,
     RateLimited,
     StaffBlocked,
+    TagUnknown,
     TooEarly,
     TransientError,
     WelcomeRefused,
@@ -23,6 +27,7 @@ from workers.policy import EARLY, FEW, LADDER, Park, Retry, Settle, decide, desc
 
 CREATED = 1_767_229_384
 REMARK = "externalcontact/remark"
+MARK_TAG = "externalcontact/mark_tag"
 
 ADDED = CustomerAdded(
     corp=CorpId("ww1"),
@@ -73,6 +78,37 @@ def test_transient_errors_are_tried_for_a_day():
     assert (verdict.failure.errcode, verdict.failure.hint, verdict.failure.endpoint) == (-1, "h1", REMARK)
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        StaffBlocked(REMARK, errcode=84074, meaning="no function"),
+        MemberHeld(REMARK, 60.0, staff="lin", errcode=84074, meaning="no function"),
+    ],
+)
+def test_a_refused_member_s_work_waits_a_day_in_long_tiers(error):
+    """It is looked at once an hour, and parked after a day with what a person has to do."""
+    delays, verdict = ends(error, work=ADDED)
+    assert min(delays) >= 600
+    assert max(delays) <= 3600
+    assert 23 * 3600 < sum(delays) <= 24 * 3600
+    assert verdict == Park(failure=Failure(reason="no function", endpoint=REMARK, errcode=84074))
+
+
+def test_a_tag_that_is_not_known_is_looked_up_a_few_times():
+    """It may have been made a moment ago; then it is parked."""
+    delays, verdict = ends(TagUnknown(MARK_TAG, errcode=40068), work=ADDED)
+    assert tuple(delays) == FEW
+    assert isinstance(verdict, Park)
+
+
+def test_of_several_parts_the_soonest_retry_counts():
+    """A part that is given up is parked only when no other may still succeed."""
+    gone, busy = PermanentError(MARK_TAG, errcode=40058), TransientError(REMARK, errcode=-1)
+    assert after(PartsFailed(gone, busy)).delay == LADDER[0]
+    assert after(PartsFailed(busy, PartHeld(MARK_TAG, 300.0)), attempts=4).delay == 300
+    assert after(PartsFailed(gone, busy), attempts=len(LADDER)) == Park(failure=describe(gone))
+
+
 def test_young_relation_is_tried_soon():
     """A relation WeCom does not know yet is tried after 1 s, 3 s, 10 s… and after two hours taken to be gone."""
     delays, verdict = ends(TooEarly(REMARK, errcode=84061), work=ADDED)
@@ -99,7 +135,8 @@ def test_half_relation_waits_for_days():
         (RateLimited(REMARK, errcode=45009, retry_after=3600), 10),
         (Congested(REMARK, errcode=45033), 3),
         (ConfigurationNeeded(REMARK, errcode=60020), 10),
-        (StaffBlocked(REMARK, errcode=41054), 60),
+        (PartHeld(MARK_TAG, 10**6), 300),
+        (PartHeld(MARK_TAG, 20), 30),
         (CallAborted(REMARK, 0.5), 1),
         (CallAborted(REMARK, 10**6), 10),
         (QueueUnavailable("gone"), 10),
@@ -132,7 +169,7 @@ def test_bugs_are_tried_a_few_times():
         {}["Nana 13800000000"]
     except KeyError as error:
         delays, verdict = ends(error, work=ADDED)
-    assert len(delays) == FEW
+    assert tuple(delays) == FEW
     assert verdict.failure.reason.startswith("KeyError in test_bugs_are_tried_a_few_times")
     assert "Nana" not in verdict.failure.reason
     assert describe(KeyError("Nana")).reason == "KeyError"

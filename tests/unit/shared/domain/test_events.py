@@ -1,6 +1,7 @@
 """The identity of work, and the lanes it takes."""
 
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 
@@ -10,11 +11,15 @@ from shared.domain.events import (
     CustomerHalfAdded,
     Lane,
     RelationFound,
+    Task,
     UnknownEvent,
+    Work,
     event_id,
     lanes_of,
 )
 from shared.domain.ids import CorpId, ExternalUserId, StaffUserId, same_staff
+from shared.queue.message import decode, encode
+from workers.dispatch import HANDLERS
 
 FIELDS = {
     "corp": CorpId("ww1"),
@@ -71,3 +76,13 @@ def test_userids_are_compared_without_case():
     """WeCom does not tell Lin from lin."""
     assert same_staff(StaffUserId("Lin.Qiao"), StaffUserId("lin.qiao"))
     assert not same_staff(StaffUserId("lin"), StaffUserId("lin.qiao"))
+
+
+def test_every_kind_of_work_has_lanes_a_name_and_a_handler():
+    """Work that one table knows and another does not would be dropped, or never done."""
+    for kind in get_args(Work):
+        fields = {"corp": "ww1", "staff": "lin", "customer": "wm1", "created_at": 1}
+        work = kind(**fields)
+        assert lanes_of(work)
+        assert decode(encode(work)) == work
+    assert set(HANDLERS) == set(Task)

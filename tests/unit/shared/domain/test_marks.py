@@ -180,13 +180,17 @@ def test_all_fields_reach_the_template():
         ("", "", SkipReason.NO_STATE),
         ("qd_gone", "", SkipReason.UNKNOWN_STATE),
         ("", "qd_gone", SkipReason.UNKNOWN_STATE),
-        ("QD_EXPO26", "qd_expo26", SkipReason.UNKNOWN_STATE),
-        ("wb:1:42", "qd_expo26", SkipReason.FOREIGN_STATE),
+        ("QD_EXPO26", "", "展会26-Nana"),
+        (" qd_expo26\n", "", "展会26-Nana"),
+        ("qd_gone", "qd_expo26", SkipReason.UNKNOWN_STATE),
+        ("wb:1:42", "qd_expo26", "展会26-Nana"),
+        ("wb:1:42", "qd_gone", SkipReason.UNKNOWN_STATE),
+        ("wb:1:42", "", SkipReason.FOREIGN_STATE),
         ("", "wb:1:42", SkipReason.FOREIGN_STATE),
     ],
 )
 def test_the_event_s_state_goes_before_the_relation_s(of_event, of_relation, expected):
-    """The event's state counts; the relation's fills in for none."""
+    """The event's state counts; the relation's fills in for none and for another system's. Case and blanks do not."""
     decision = decide_mark(added(state=of_event), relation(state=of_relation), the_channels())
     if isinstance(expected, SkipReason):
         assert decision == Skip(reason=expected)
@@ -201,10 +205,10 @@ def test_the_event_s_state_goes_before_the_relation_s(of_event, of_relation, exp
         ("qd_expo26", Skip(reason=SkipReason.NO_RELATION, channel=KEY)),
         ("", Skip(reason=SkipReason.NO_RELATION)),
         ("qd_gone", Skip(reason=SkipReason.UNKNOWN_STATE)),
-        ("wb:1:42", Skip(reason=SkipReason.FOREIGN_STATE)),
+        ("wb:1:42", Skip(reason=SkipReason.NO_RELATION)),
     ],
 )
-def test_without_the_relation_only_a_state_that_is_not_ours_is_final(state, expected):
+def test_without_the_relation_only_an_unknown_state_of_ours_is_final(state, expected):
     """Details are worth reading only where they can change the answer."""
     decision = decide_mark(added(state=state), None, the_channels())
     assert decision == expected
@@ -318,7 +322,8 @@ def test_a_code_lives_twenty_seconds(age, expired):
         (with_code(state=""), None, Skip(reason=SkipReason.NO_RELATION)),
         (with_code(state=""), relation(state=""), Skip(reason=SkipReason.NO_STATE)),
         (with_code(state="qd_gone"), None, Skip(reason=SkipReason.UNKNOWN_STATE)),
-        (with_code(state="wb:1:42"), relation(), Skip(reason=SkipReason.FOREIGN_STATE)),
+        (with_code(state="wb:1:42"), relation(state="wb:1:42"), Skip(reason=SkipReason.FOREIGN_STATE)),
+        (with_code(state="wb:1:42"), None, Skip(reason=SkipReason.NO_RELATION)),
         (with_code(state="qd_other"), None, Skip(reason=SkipReason.NO_WELCOME, channel=ChannelKey("other"))),
     ],
 )

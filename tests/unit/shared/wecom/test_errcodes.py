@@ -5,10 +5,13 @@ import pytest
 from shared.domain.errors import (
     ConfigurationNeeded,
     Congested,
+    ContentRefused,
     CursorExpired,
+    NameTaken,
     PermanentError,
     RateLimited,
     StaffBlocked,
+    TagUnknown,
     TokenRefused,
     TooEarly,
     TransientError,
@@ -38,11 +41,14 @@ DOCUMENTED = {
     ErrorClass.CONFIG: """40013 40056 40057 40091 40099 40126 41002 41004 41045 41057 41095 42009 45031 48001 48002
         48004 48005 48006 50003 60020 60031 301002 701008""",
     ErrorClass.STAFF: "60011 60021 60030 84074 41054 40098 40205",
-    ErrorClass.PERM: """40003 40031 40066 40068 40071 40201 40204 41041 41044 41048 41056 50002 60003 60123 60111
+    ErrorClass.PERM: """40003 40031 40066 41041 41044 41048 41056 50002 60003 60123 60111
         81013 84083 40097 41091 50001 60136 81011 90500 90501 90502""",
     ErrorClass.AGE: "40096 84061 84084",
     ErrorClass.BUG: """40033 40035 40058 40063 40206 41001 41009 41035 41037 41038 41039 41040 41042 41043 41049
         41064 41065 45029 82001""",
+    ErrorClass.CONTENT: "40201 40204",
+    ErrorClass.TAKEN: "40071",
+    ErrorClass.TAG: "40068",
     ErrorClass.WELCOME: "41050 41051 41053",
 }
 BY_CODE = {int(code): kind for kind, codes in DOCUMENTED.items() for code in codes.split()}
@@ -56,6 +62,9 @@ ERRORS = {
     ErrorClass.CONFIG: ConfigurationNeeded,
     ErrorClass.STAFF: StaffBlocked,
     ErrorClass.PERM: PermanentError,
+    ErrorClass.CONTENT: ContentRefused,
+    ErrorClass.TAKEN: NameTaken,
+    ErrorClass.TAG: TagUnknown,
     ErrorClass.AGE: TooEarly,
     ErrorClass.BUG: PermanentError,
     ErrorClass.WELCOME: WelcomeRefused,
