@@ -7,6 +7,7 @@ Token from the query, then address, app, body, parameters, objects, and the limi
 
 import asyncio
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,13 +95,14 @@ class CgiBin:
         if scenario.config.https_redirect:
             return web.Response(status=301, headers={"Location": f"https://{request.host}{request.path_qs}"})
         name = sys.intern(request.path[len(_PREFIX) :])  # the journal keeps it, a million times
+        body = _parse(await request.read()) if request.body_exists else {}
         arrival = Arrival(
             request=request,
             name=name,
             address=self._address(request),
-            body=_parse(await request.read()) if request.body_exists else {},
+            body=body,
             endpoint=self._endpoints.get(name),
-            rule=scenario.faults.strike(name),
+            rule=scenario.faults.strike(name, _member_of(request.query, body)),
             started=scenario.clock.time(),
         )
         result, failure = await self._attend(arrival)
@@ -223,6 +225,12 @@ class CgiBin:
                 return reset(request)
             case Fault.ERRCODE:
                 return web.Response(body=body, headers=headers)
+
+
+def _member_of(query: Mapping[str, str], body: object) -> str:
+    """Return the one member that a call is for; empty when it is for none, or for several."""
+    userid = body.get("userid") if isinstance(body, dict) else None
+    return userid if isinstance(userid, str) else query.get("userid", "")
 
 
 def _parse(raw: bytes) -> object:

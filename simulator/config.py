@@ -127,6 +127,7 @@ class SimulatorConfig:
         honour_skip_verify: Off, a scan of a ``skip_verify`` code gives a half relation.
         state_missing_in_event_rate: Share of add events without the State they should carry.
         state_missing_in_get_rate: Share of relations whose state the APIs do not show.
+        state_foreign_in_event_rate: Share of add events with a State of somebody else's making.
         state_foreign_rate: Share of scans that come with a state of somebody else's making.
         state_previous_rate: Share of scans that come with the state of the code scanned before.
         welcome_lifetime: Life of a WelcomeCode.
@@ -201,6 +202,7 @@ class SimulatorConfig:
     honour_skip_verify: bool = True
     state_missing_in_event_rate: float = 0.0
     state_missing_in_get_rate: float = 0.0
+    state_foreign_in_event_rate: float = 0.0
     state_foreign_rate: float = 0.0
     state_previous_rate: float = 0.0
     welcome_lifetime: float = 20.0

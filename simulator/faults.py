@@ -36,6 +36,7 @@ class FaultRule:
         code: errcode (-1 unless given) or HTTP status (502 unless given), for the kinds that have one.
         count: Hit the next so many calls; then the rule is spent.
         rate: Hit this share of calls.
+        userid: Hit calls for this member only.
     """
 
     fault: Fault
@@ -44,14 +45,17 @@ class FaultRule:
     count: int = 0
     rate: float = 0.0
     seconds: float = 30.0
+    userid: str = ""
     hits: int = 0
 
     def __post_init__(self) -> None:
         if not self.code:
             self.code = 502 if self.fault is Fault.STATUS else -1
 
-    def applies(self, endpoint: str) -> bool:
-        """Tell whether the rule is about *endpoint*."""
+    def applies(self, endpoint: str, userid: str) -> bool:
+        """Tell whether the rule is about a call of *endpoint* for *userid*."""
+        if self.userid and self.userid.casefold() != userid.casefold():
+            return False
         return self.endpoint == endpoint or (self.endpoint == "*" and endpoint != "gettoken")
 
 
@@ -70,9 +74,9 @@ class Faults:
         """Drop all rules."""
         self.rules.clear()
 
-    def strike(self, endpoint: str) -> FaultRule | None:
+    def strike(self, endpoint: str, userid: str) -> FaultRule | None:
         """Return the rule that hits this call, if any: scripted ones first, each in the order they were added."""
-        rules = [rule for rule in self.rules if rule.applies(endpoint)]
+        rules = [rule for rule in self.rules if rule.applies(endpoint, userid)]
         for rule in rules:
             if rule.count > 0:
                 rule.count -= 1

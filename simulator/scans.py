@@ -179,10 +179,13 @@ class Scanner:
         """Return the state that the relation gets, which on demand is not that of the code."""
         scenario = self._scenario
         if scenario.chance(scenario.config.state_foreign_rate):
-            return f"wb:1:{scenario.random.randrange(10**6, 10**7)}"
+            return self._foreign_state()
         if self._previous_state and scenario.chance(scenario.config.state_previous_rate):
             return self._previous_state
         return state
+
+    def _foreign_state(self) -> str:
+        return f"wb:1:{self._scenario.random.randrange(10**6, 10**7)}"
 
     def _come_back(self, relation: Follow) -> ScanOutcome:
         """Let a customer who had deleted the member add them again: the relation goes on with its old state."""
@@ -211,6 +214,8 @@ class Scanner:
         state = relation.state
         if scenario.chance(scenario.config.state_missing_in_event_rate):
             state = ""
+        elif scenario.chance(scenario.config.state_foreign_in_event_rate):
+            state = self._foreign_state()
         elif scenario.chance(scenario.config.state_missing_in_get_rate):
             relation.state = ""
         self._send_add("add_external_contact", relation, state)

@@ -77,7 +77,12 @@ def test_scripted_faults_come_before_those_by_chance() -> None:
     scripted = FaultRule(fault=Fault.STATUS, endpoint="get", count=1)
     faults.add(always)
     faults.add(scripted)
-    assert [faults.strike(name) for name in ("get", "get", "list", "gettoken")] == [scripted, always, always, None]
+    assert [faults.strike(name, "lin") for name in ("get", "get", "list", "gettoken")] == [
+        scripted,
+        always,
+        always,
+        None,
+    ]
     assert (always.code, scripted.code, always.hits, scripted.hits) == (-1, 502, 2, 1)
 
 

@@ -1,0 +1,132 @@
+"""Marks while WeCom refuses, brakes and forgets, and while members write: no part costs another, no person's text."""
+
+import asyncio
+
+import pytest
+
+from simulator.verdict import broken_rules
+from tests.e2e.processes import until
+from tests.rigs.marks import marking
+
+SHORT = {"QUDAO_QUOTA_MINUTE_SECONDS": "3", "QUDAO_QUOTA_HOUR_SECONDS": "3600"}
+"""A brake lasts three seconds."""
+
+REMARK, TAG, ADD_TAG = "externalcontact/remark", "externalcontact/mark_tag", "externalcontact/add_corp_tag"
+REFUSED, SPAM, TAKEN, UNKNOWN, NO_FUNCTION = 48002, 40201, 40071, 40068, 84074
+
+
+def overwritten(rig) -> list:
+    return broken_rules(rig.simulator.scenario)["staff_remarks_overwritten"]
+
+
+async def scanned(rig, state: str, count: int, config_id: str = "") -> list:
+    """Let *count* customers scan, and return their relations at once."""
+    found = []
+    code = {"config_id": config_id} if config_id else {"state": state}
+    for number in range(count):
+        scan = await rig.simulator.scan(**code, customer={"name": f"n{number}"})
+        found.append(rig.simulator.relation(scan.userid, scan.external_userid))
+    return found
+
+
+def writes(rig, relation) -> None:
+    rig.simulator.act("write_remark", relation.member.userid, relation.customer.external_userid, remark="老客户，勿动")
+
+
+async def test_a_person_who_writes_while_the_call_waits_is_not_overwritten(tmp_path):
+    """WeCom says 45009 once; members write a second later, while the marks wait for the brake to end."""
+    async with marking(tmp_path, SHORT) as rig:
+        rig.simulator.fail("errcode", REMARK, count=1, code=45009)
+        relations = await scanned(rig, "qd_unset", 20)
+        await until(lambda: rig.simulator.journal.codes[REMARK])
+        await asyncio.sleep(1.0)
+        written = [relation for relation in relations[::2] if relation.remark is None]
+        for relation in written:
+            writes(rig, relation)
+        assert len(written) > 5
+        for relation in relations:
+            await rig.process.logged("delivery.done", customer=relation.customer.external_userid, lane="live")
+        assert overwritten(rig) == []
+        assert all(relation.remark == "老客户，勿动" for relation in written)
+        assert all(relation.remark == f"微博-{relation.customer.name}" for relation in relations[1::2])
+
+
+@pytest.mark.parametrize("code", [REFUSED, 40126, -1])
+async def test_trouble_with_tags_does_not_cost_the_remark(tmp_path, code):
+    """Tags cannot be made, for whatever reason: remark and description stand all the same, and the tags wait."""
+    async with marking(tmp_path) as rig:
+        rig.simulator.fail("errcode", ADD_TAG, rate=1.0, code=code)
+        (relation,) = await scanned(rig, "qd_unset", 1)
+        await until(lambda: relation.remark == "微博-n0" and relation.description == "微博")
+        retried = await rig.process.logged("delivery.retried", endpoint=ADD_TAG)
+        assert retried["delay"] == (1 if code == -1 else 300)
+        rig.simulator.faults.clear()
+        if code == -1:
+            await rig.process.logged("delivery.done", customer=relation.customer.external_userid, lane="live")
+            assert rig.tags_of(relation) == ["来源/微博"]
+
+
+async def test_a_name_that_somebody_took_is_looked_up(tmp_path):
+    """Two make one tag at the same moment: WeCom refuses the second, who finds it in the list."""
+    async with marking(tmp_path) as rig:
+        rig.simulator.fail("errcode", ADD_TAG, count=1, code=TAKEN)
+        relation = await rig.scan("qd_unset", name="Nana")
+        assert (relation.remark, rig.tags_of(relation)) == ("微博-Nana", ["来源/微博"])
+
+
+async def test_a_tag_made_a_moment_ago_is_tried_again(tmp_path):
+    """mark_tag does not know a fresh id: the remark stands, and the tag is given a little later."""
+    async with marking(tmp_path) as rig:
+        rig.simulator.fail("errcode", TAG, count=2, code=UNKNOWN)
+        (relation,) = await scanned(rig, "qd_unset", 1)
+        retried = await rig.process.logged("delivery.retried", endpoint=TAG)
+        assert (relation.remark, retried["delay"]) == ("微博-n0", 10)
+
+
+async def test_a_held_tag_api_keeps_no_channel_without_tags(tmp_path):
+    """mark_tag needs a permission: customers of a channel that wants no tags are marked as if nothing was."""
+    async with marking(tmp_path) as rig:
+        rig.simulator.fail("errcode", TAG, rate=1.0, code=REFUSED)
+        tagged = await scanned(rig, "qd_unset", 5)
+        await rig.process.logged("api.held_back", endpoint=TAG)
+        plain = await scanned(rig, "qd_always", 20)
+        async with asyncio.timeout(10):
+            for relation in plain:
+                await rig.process.logged("delivery.done", customer=relation.customer.external_userid, lane="live")
+        assert [relation.remark for relation in plain] == [f"n{number}@门店" for number in range(20)]
+        assert [relation.remark for relation in tagged] == [f"微博-n{number}" for number in range(5)]
+
+
+async def test_a_refused_member_s_customers_cost_next_to_no_calls(tmp_path):
+    """WeCom refuses one member: the others' customers are marked, and hers are read a handful of times in all."""
+    async with marking(tmp_path, default_latency=0.02, latency_scale=1.0) as rig:
+        hers_way = rig.simulator.add_contact_way("qd_always", ["zhou.yi"])
+        rig.simulator.fail("errcode", REMARK, rate=1.0, code=NO_FUNCTION, userid="zhou.yi")
+        hers = await scanned(rig, "qd_always", 100, hers_way)
+        await rig.process.logged("api.held_back", endpoint=REMARK)
+        reads = rig.calls("get")
+        his = await scanned(rig, "qd_unset", 10)
+        for relation in his:
+            await rig.process.logged("delivery.done", customer=relation.customer.external_userid, lane="live")
+        assert [relation.remark for relation in his] == [f"微博-n{number}" for number in range(10)]
+        for relation in hers:
+            retried = await rig.process.logged("delivery.retried", customer=relation.customer.external_userid)
+            assert (retried["delay"], retried["counted"], retried["errcode"]) == (600, True, NO_FUNCTION)
+        assert reads <= 10
+        assert rig.calls("get") - reads <= 10 + 5
+
+
+async def test_a_nickname_taken_for_spam_is_left_out(tmp_path):
+    """The channel stands in the remark; only the name, which WeCom refuses, does not."""
+    async with marking(tmp_path) as rig:
+        rig.simulator.fail("errcode", REMARK, count=1, code=SPAM)
+        relation = await rig.scan("qd_unset", name="Nana")
+        assert relation.remark == "微博"
+
+
+async def test_details_carry_our_state_where_the_event_carries_another_system_s(tmp_path):
+    """The event's state is foreign now and then; the customer's details tell which channel it was."""
+    async with marking(tmp_path) as rig:
+        rig.simulator.configure(state_foreign_in_event_rate=1.0)
+        relation = await rig.scan("qd_unset", name="Nana")
+        assert relation.remark == "微博-Nana"
