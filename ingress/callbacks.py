@@ -16,14 +16,16 @@ from structlog.typing import FilteringBoundLogger
 from ingress.deadlines import Deadlines
 from ingress.duplicates import Once
 from ingress.metrics import IngressMetrics
+from ingress.refusals import Refusals
 from ingress.spool import Intake
 from shared.clock import Clock
 from shared.domain.errors import CallbackRejected, QueueUnavailable
-from shared.domain.events import Event, UnknownEvent, Work, lanes_of
+from shared.domain.events import Event, UnknownEvent, Unreadable, Work, lanes_of
 from shared.queue.message import Message, message_for
 from shared.wecom.callback import answer_url_check, read_callback
 from shared.wecom.crypto import Keyring
 from shared.wecom.fields import MAX_BODY
+from shared.wecom.warnings import warning_in
 
 READ_TIMEOUT: Final = 5.0
 """Seconds for a body to arrive; WeCom itself gives up after five."""
@@ -54,6 +56,7 @@ class Callbacks:
         self._deadlines = deadlines
         self._read_timeout = read_timeout
         self._log: FilteringBoundLogger = structlog.get_logger().bind()  # bound once, not once a line
+        self._refusals = Refusals(metrics, self._log)
         self.heard: set[web.RequestHandler] = set()
 
     async def check_url(self, request: web.Request) -> web.Response:
@@ -64,6 +67,7 @@ class Callbacks:
             plaintext = answer_url_check(self._keyring, request.rel_url.raw_query_string)
         except CallbackRejected as rejection:
             return self._reject(request, rejection, started)
+        self._refusals.accepted()
         self._metrics.accepted.labels("UrlCheck").inc()
         self._log.info("callback.accepted", kind="UrlCheck", seconds=self._observe(started))
         return web.Response(body=plaintext, content_type="text/plain")
@@ -77,9 +81,18 @@ class Callbacks:
             event = read_callback(self._keyring, request.rel_url.raw_query_string, body)
         except CallbackRejected as rejection:
             return self._reject(request, rejection, started)
+        self._refusals.accepted()
         if isinstance(event, Work):
             return await self._accept(request, event, started)
         return self._ignore(event, started)
+
+    def lost(self, request: web.Request) -> web.Response:
+        """Answer 404 to a path that is not ours; somebody may have mistyped it in the console."""
+        self._refusals.lost(request.method)
+        response = web.Response(status=404)
+        if not request.content.is_eof():
+            response.force_close()
+        return response
 
     async def _read(self, request: web.Request) -> bytes:
         """Return the body, whatever its content type says."""
@@ -147,16 +160,24 @@ class Callbacks:
         """Answer 200 to an event of a kind nobody handles: WeCom need not send it again."""
         kind = type(event).__name__
         self._metrics.ignored.labels(kind).inc()
-        name = event.event if isinstance(event, UnknownEvent) else ""
-        change = getattr(event, "change", "")
-        self._log.info(
-            "callback.ignored", kind=kind, name=name, change=change, corp=event.corp, seconds=self._observe(started)
-        )
+        bound = self._log.bind(kind=kind, corp=event.corp, seconds=self._observe(started))
+        warning = warning_in(event)
+        match event:
+            case Unreadable():
+                bound.warning("callback.unreadable", reason=event.reason)
+            case _ if warning is not None:
+                self._metrics.warnings.labels(warning.name).inc()
+                say = bound.warning if warning.remedy else bound.info
+                say("app.warned", name=warning.name, meaning=warning.meaning, remedy=warning.remedy)
+            case _:
+                name = event.event if isinstance(event, UnknownEvent) else ""
+                bound.info("callback.ignored", name=name, change=getattr(event, "change", ""))
         return web.Response()
 
     def _reject(self, request: web.Request, rejection: CallbackRejected, started: float) -> web.Response:
         """Answer with the status alone: an explanation would help only those who should not have one."""
         self._metrics.rejected.labels(rejection.status, rejection.reason).inc()
+        self._refusals.refused(rejection)
         self._log.warning(
             "callback.rejected",
             status=rejection.status,

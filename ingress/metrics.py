@@ -31,6 +31,18 @@ class IngressMetrics:
             ["status", "reason"],
             registry=registry,
         )
+        self.refused_in_a_row = Gauge(
+            "qudao_callbacks_refused_in_a_row",
+            "Callbacks answered 403 since the last one that was WeCom's, by the setting to look at",
+            ["setting"],
+            registry=registry,
+        )
+        self.warnings = Counter(
+            "qudao_app_warnings",
+            "Warnings of WeCom's to the app itself, by the name of their event",
+            ["event"],
+            registry=registry,
+        )
         self.duplicates = Counter(
             "qudao_callbacks_duplicate",
             "Accepted callbacks that were copies of a durable event",

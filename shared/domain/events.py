@@ -183,6 +183,14 @@ class UnknownEvent:
     created_at: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unreadable:
+    """A message that is WeCom's and tells of no event that can be made out; ``reason`` is a constant."""
+
+    corp: CorpId
+    reason: str
+
+
 Work = CustomerAdded | CustomerHalfAdded | RelationFound
 """What a queue carries."""
 
@@ -198,6 +206,7 @@ Event = (
     | TagChanged
     | AcquisitionChanged
     | UnknownEvent
+    | Unreadable
 )
 """What a callback may say."""
 

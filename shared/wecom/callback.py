@@ -9,7 +9,7 @@ himself what is wrong: 400. From the signature to the receiver check every failu
 if base64, padding, length field and receiver did not answer like a wrong signature, the answers would
 decrypt a captured message byte by byte. The signature comes first and covers all of the ciphertext, so only
 somebody who has the token gets as far as that. Behind the receiver check the message is one made with the
-AES key, and malformed is 400 again.
+AES key: WeCom's. What cannot be read of it is told as such, for no repeat would be any better.
 
 An event signs like a URL check, so whoever captured one could send it back as ``echostr`` to have it
 decrypted: an answer that looks like an event is refused, 403 too.
@@ -33,10 +33,11 @@ from shared.domain.events import (
     TagChanged,
     TransferFailed,
     UnknownEvent,
+    Unreadable,
 )
 from shared.domain.ids import CorpId, ExternalUserId, StaffUserId
 from shared.wecom.crypto import Keyring
-from shared.wecom.fields import read_fields
+from shared.wecom.fields import read_fields, read_message
 
 _MAX_NAME: Final = 64
 
@@ -69,7 +70,7 @@ def answer_url_check(keyring: Keyring, query: str) -> bytes:
     if check.echostr is None:
         raise CallbackRejected(400, "echostr is missing")
     message = keyring.open(check.signature, check.timestamp, check.nonce, check.echostr)
-    if message.lstrip()[:1] in (b"<", b"{"):
+    if b"<" in message or b"{" in message:
         raise CallbackRejected(403, "an event sent as a URL check")
     return message
 
@@ -79,7 +80,7 @@ def read_callback(keyring: Keyring, query: str, body: bytes) -> Event:
     Return the event in a callback with the raw *query* and *body*.
 
     Raises:
-        CallbackRejected: 400 malformed, 403 not WeCom's or not for us; see above.
+        CallbackRejected: 400 malformed query or envelope, 403 not WeCom's or not for us; see above.
     """
     given = parse_query(query)
     encrypted = parse_envelope(body)
@@ -141,12 +142,21 @@ class _Relation(TypedDict):
 
 def parse_event(message: bytes, *, corp: CorpId) -> Event:
     """
-    Return the event in a decrypted *message*, XML or JSON, received for *corp*.
-
-    Raises:
-        CallbackRejected: 400 it is neither, or an event of a known kind lacks what makes it one.
+    Return the event in a decrypted *message*, XML or JSON, received for *corp*; Unreadable when it tells of none.
     """
-    fields = read_fields(message, _MESSAGE)
+    try:
+        return _event(read_message(message, _MESSAGE), corp)
+    except _Lacking as lacking:
+        return Unreadable(corp=corp, reason=str(lacking))
+
+
+class _Lacking(Exception):
+    """An event of a known kind lacks what makes it one."""
+
+
+def _event(fields: dict[str, str], corp: CorpId) -> Event:
+    if not fields.get("Event") and not fields.get("MsgType"):
+        raise _Lacking("message is neither XML nor JSON, or names no event")
     match fields.get("Event", ""), fields.get("ChangeType", ""):
         case "change_external_contact", change:
             return _contact_event(fields, change, corp)
@@ -226,14 +236,14 @@ def _unknown_event(fields: dict[str, str], corp: CorpId) -> UnknownEvent:
 def _required(fields: dict[str, str], name: str) -> str:
     value = fields.get(name)
     if not value:
-        raise CallbackRejected(400, f"event lacks {name}")
+        raise _Lacking(f"event lacks {name}")
     return value
 
 
 def _created_at(fields: dict[str, str]) -> int:
     value = _required(fields, "CreateTime")
     if not _is_time(value):
-        raise CallbackRejected(400, "CreateTime is not a time")
+        raise _Lacking("CreateTime is not a time")
     return int(value)
 
 

@@ -308,7 +308,7 @@ def forbidden() -> dict[str, Sent]:
 
 
 def malformed() -> dict[str, Sent]:
-    """Return callbacks that anybody could tell are malformed, and two that WeCom itself would have garbled."""
+    """Return callbacks that anybody could tell are malformed."""
     good = added()
     bomb = b'<!DOCTYPE x [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;">]>' + good.body
     return {
@@ -327,8 +327,6 @@ def malformed() -> dict[str, Sent]:
         "deep": replace(good, body=b"<a>" * 20_000),
         "broken json": replace(good, body=b'{"encrypt":'),
         "deep json": replace(good, body=b'{"a":' * 10_000),
-        "garbled message": post("<xml"),
-        "message without a customer": post(ADD_EVENT.replace("ExternalUserID", "Other")),
     }
 
 
@@ -396,12 +394,72 @@ class TestBadInput:
         ):
             assert answer.status == 405
 
-    @pytest.mark.parametrize("path", ["/", "/healthz", "/metrics", "/wecom/callback/", "/wecom/callback/x"])
+    @pytest.mark.parametrize("path", ["/", "/healthz", "/metrics", "/callback", "/wecom/callback/x"])
     async def test_other_paths(self, path: str):
         """The callback listener knows one path, and does not say what it runs on."""
         async with running_ingress() as ingress, ingress.session.get(ingress.url + path) as response:
             assert response.status == 404
             assert response.headers["Server"] == "qudao"
+
+    async def test_a_slash_behind_the_path_does_no_harm(self):
+        """Whoever types the URL with a slash at the end is served all the same."""
+        async with running_ingress() as ingress:
+            good = added()
+            assert await ingress.post(replace(good, path=good.path.replace("callback?", "callback/?"))) == (200, b"")
+            assert await ingress.waiting() != {}
+
+    async def test_a_wrong_path_is_counted_and_said_once_a_minute(self):
+        """A mistyped callback URL shows in metric and log, with the right end of it, and does not fill the log."""
+        with capture_logs() as logs:
+            async with running_ingress() as ingress:
+                for _ in range(5):
+                    async with ingress.session.post(ingress.url + "/callback", data=b"x") as response:
+                        assert response.status == 404
+                assert ingress.count("qudao_callbacks_rejected_total", status="404", reason="wrong path") == 5
+        said = [entry for entry in logs if entry["event"] == "callback.wrong_path"]
+        assert [entry["remedy"] for entry in said] == ["the callback URL ends in /wecom/callback"]
+
+    @pytest.mark.parametrize("message", ["<xml", ADD_EVENT.replace("ExternalUserID", "Other"), "\x1d", "{}"])
+    async def test_what_is_wecom_s_and_unreadable_is_not_asked_for_again(self, message: str):
+        """No repeat would be any better: 200, counted, and a line that says so."""
+        with capture_logs() as logs:
+            async with running_ingress() as ingress:
+                assert await ingress.post(post(message)) == (200, b"")
+                assert ingress.count("qudao_callbacks_ignored_total", kind="Unreadable") == 1
+                assert await ingress.waiting() == {}
+        assert [entry["log_level"] for entry in logs if entry["event"] == "callback.unreadable"] == ["warning"]
+
+    @pytest.mark.parametrize(
+        ("name", "setting"),
+        [
+            ("wrong signature", "QUDAO_CALLBACK_TOKEN"),
+            ("wrong receiver", "QUDAO_CORP_ID"),
+            ("pad 0", "QUDAO_CALLBACK_AES_KEY"),
+        ],
+    )
+    async def test_refusals_in_a_row_name_the_setting_to_look_at(self, name: str, setting: str):
+        """The second in a row says which setting is likely wrong; a callback that is WeCom's clears it."""
+        sent = forbidden()[name]
+        with capture_logs() as logs:
+            async with running_ingress() as ingress:
+                for _ in range(3):
+                    assert await ingress.post(sent) == (403, b"")
+                assert ingress.count("qudao_callbacks_refused_in_a_row", setting=setting) == 3
+                assert await ingress.post(added()) == (200, b"")
+                assert ingress.count("qudao_callbacks_refused_in_a_row", setting=setting) == 0
+        said = [entry for entry in logs if entry["event"] == "callback.setting_suspected"]
+        assert [entry["setting"] for entry in said] == [setting]
+        assert "接收消息" in said[0]["remedy"] or "企业信息" in said[0]["remedy"]
+
+    async def test_a_warning_of_wecom_s_to_the_app_is_a_warning(self):
+        """WeCom is about to limit the app: counted by name, and said with what a person does about it."""
+        event = "<xml><MsgType>event</MsgType><Event>low_active_alert</Event><CreateTime>1</CreateTime></xml>"
+        with capture_logs() as logs:
+            async with running_ingress() as ingress:
+                assert await ingress.post(post(event)) == (200, b"")
+                assert ingress.count("qudao_app_warnings_total", event="low_active_alert") == 1
+        (said,) = [entry for entry in logs if entry["event"] == "app.warned"]
+        assert (said["log_level"], bool(said["remedy"])) == ("warning", True)
 
     async def test_largest_body(self):
         """A body of 64 KiB is read, one byte more is too large."""
