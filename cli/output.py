@@ -1,7 +1,7 @@
 """How commands speak: one JSON document on stdout with `--json`, tables otherwise; logs go to stderr."""
 
 import sys
-from datetime import UTC, datetime
+from datetime import datetime, tzinfo
 
 import orjson
 
@@ -16,9 +16,9 @@ def print_line(text: str) -> None:
     sys.stdout.write(text + "\n")
 
 
-def moment(seconds: float) -> str:
-    """Return Unix *seconds* as a local date and time to the second."""
-    return datetime.fromtimestamp(seconds, tz=UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+def moment(seconds: float, zone: tzinfo) -> str:
+    """Return Unix *seconds* as a date and time in *zone*, to the second and with its offset."""
+    return datetime.fromtimestamp(seconds, tz=zone).isoformat(sep=" ", timespec="seconds")
 
 
 def duration(seconds: float | None) -> str:

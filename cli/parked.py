@@ -2,10 +2,12 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from datetime import tzinfo
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from cli.compose.deployment import open_queue
@@ -112,8 +114,8 @@ class _Chosen:
             ids=self._ids,
             errcode=self._errcode,
             state=None if self._channel is None else _state(self._channel, settings),
-            since=_time(self._since, "--since"),
-            until=_time(self._until, "--until"),
+            since=_time(self._since, "--since", settings.time_zone),
+            until=_time(self._until, "--until", settings.time_zone),
         )
 
 
@@ -121,49 +123,41 @@ def _state(channel: str, settings: Settings) -> str:
     """Return the state of the channel with this key; anything else is taken as a state itself."""
     if not settings.channels.exists():
         return channel
-    known = read_channels(settings.channels).by_key.get(ChannelKey(channel))
+    known = read_channels(settings.channels, settings.time_zone).by_key.get(ChannelKey(channel))
     return known.state if known else channel
 
 
-def _time(text: str | None, option: str) -> float | None:
-    return None if text is None else instant(text, option, now=CLOCK.time())
+def _time(text: str | None, option: str, zone: tzinfo) -> float | None:
+    return None if text is None else instant(text, option, now=CLOCK.time(), zone=zone)
 
 
 async def _list(chosen: _Chosen, *, as_json: bool) -> None:
     async with _queue() as (settings, queue):
         found = [parked async for parked in select(queue, chosen.selection(settings))]
     if as_json:
-        print_json([_document(parked) for parked in found])
+        print_json([_document(parked, settings.time_zone) for parked in found])
         return
     table = Table(title=f"{len(found)} parked", title_justify="left", box=None, padding=(0, 2, 0, 0))
     for heading in ("id", "parked at", "lane", "state", "staff", "attempts", "errcode", "why"):
         table.add_column(heading, overflow="fold")
     for parked in found:
-        document = _document(parked)
-        table.add_row(
-            parked.id,
-            moment(parked.parked_at),
-            parked.lane,
-            document["state"],
-            document["staff"],
-            str(document["attempts"]),
-            str(document["errcode"] or ""),
-            parked.failure.reason,
-        )
+        document = _document(parked, settings.time_zone)
+        shown = ("id", "parked_at", "lane", "state", "staff", "attempts", "errcode", "reason")
+        table.add_row(*(escape(str(document[name] if document[name] is not None else "")) for name in shown))
     Console().print(table)
 
 
 async def _show(id: str, *, as_json: bool) -> int:  # noqa: A002 - the user's word
-    async with _queue() as (_, queue):
+    async with _queue() as (settings, queue):
         found = [parked async for parked in select(queue, Selection(ids=frozenset([id])))]
     if not found:
         fail(FAILED, f"nothing parked has the id {id}; `qudao parked list` shows the ids")
-    document = _document(found[0])
+    document = _document(found[0], settings.time_zone)
     if as_json:
         print_json(document)
     else:
         for name, value in document.items():
-            Console().print(f"{name:>18}  {value}", highlight=False)
+            Console().print(f"{name:>18}  {value}", highlight=False, markup=False)
     return 0
 
 
@@ -194,15 +188,15 @@ async def _queue() -> AsyncIterator[tuple[Settings, EventQueue]]:
         yield settings, queue
 
 
-def _document(parked: Parked) -> dict[str, Any]:
+def _document(parked: Parked, zone: tzinfo) -> dict[str, Any]:
     """Return *parked* as plain data. The WelcomeCode stays out: it is worth nothing by now, and nobody else's."""
     work = work_of(parked)
     failure = parked.failure
     reading = ERRCODES.get(failure.errcode) if failure.errcode is not None else None
     return {
         "id": parked.id,
-        "parked_at": moment(parked.parked_at),
-        "first_seen": moment(parked.message.first_seen),
+        "parked_at": moment(parked.parked_at, zone),
+        "first_seen": moment(parked.message.first_seen, zone),
         "lane": parked.lane.value,
         "attempts": parked.message.attempts,
         "reason": failure.reason,
@@ -215,5 +209,5 @@ def _document(parked: Parked) -> dict[str, Any]:
         "state": state_of(parked),
         "staff": work.staff if work else "",
         "customer": work.customer if work else "",
-        "created_at": moment(work.created_at) if work else "",
+        "created_at": moment(work.created_at, zone) if work else "",
     }

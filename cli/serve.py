@@ -44,7 +44,7 @@ def worker() -> None:
 
 async def _main(*needs: Need) -> None:
     settings = load_settings(*needs)
-    channels = read_channels(settings.channels) if Need.API in needs else None
+    channels = read_channels(settings.channels, settings.time_zone) if Need.API in needs else None
     configure_logging(settings.log_level, settings.log_format)
     async with stopped_by_signal() as stop:
         await serve_until(

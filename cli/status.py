@@ -1,6 +1,7 @@
 """`qudao status`: how much waits where and how old it is, what is used of the quota, and what is held back and why."""
 
 from collections.abc import Sequence
+from datetime import tzinfo
 from typing import Any
 
 from rich.console import Console
@@ -36,7 +37,7 @@ async def _status(*, as_json: bool) -> None:
     console.print(_quota(snapshot.usage))
     console.print(_workers(snapshot.workers))
     for hold in snapshot.holds:
-        console.print(_hold(hold), style="yellow")
+        console.print(_hold(hold, settings.time_zone), style="yellow", markup=False)
     if not snapshot.holds:
         console.print("No API is held back.")
 
@@ -109,7 +110,7 @@ def _table(title: str, *numbers: str) -> Table:
     return table
 
 
-def _hold(hold: Hold) -> str:
+def _hold(hold: Hold, zone: tzinfo) -> str:
     whom = f" for {hold.staff}" if hold.staff else ""
     code = f" (errcode {hold.errcode})" if hold.errcode is not None else ""
-    return f"{hold.endpoint}{whom}: {hold.kind.value} until {moment(hold.until)}{code}. {hold.reason}"
+    return f"{hold.endpoint}{whom}: {hold.kind.value} until {moment(hold.until, zone)}{code}. {hold.reason}"

@@ -1,7 +1,7 @@
 """The clock that commands go by, and times as people write them: ages such as ``2h``, and dates."""
 
 import re
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, tzinfo
 from typing import Final
 
 from shared.clock import Clock, SystemClock
@@ -26,9 +26,9 @@ def age(text: str, option: str) -> float:
     return timedelta(**{_UNITS[match[2]]: int(match[1])}).total_seconds()
 
 
-def instant(text: str, option: str, *, now: float) -> float:
+def instant(text: str, option: str, *, now: float, zone: tzinfo) -> float:
     """
-    Return *text*, given to *option*, as Unix seconds: an age, or a date in local time unless it names a zone.
+    Return *text*, given to *option*, as Unix seconds: an age, or a date in *zone* unless it names one.
 
     Raises:
         ConfigurationError: It is neither.
@@ -36,6 +36,7 @@ def instant(text: str, option: str, *, now: float) -> float:
     if _AGE.fullmatch(text.strip()):
         return now - age(text, option)
     try:
-        return datetime.fromisoformat(text.strip()).astimezone().timestamp()
+        moment = datetime.fromisoformat(text.strip())
+        return (moment if moment.tzinfo else moment.replace(tzinfo=zone)).timestamp()
     except (ValueError, OverflowError) as error:
         raise ConfigurationError([f"{option}: write 90s, 2h or 3d, or a date such as 2026-11-22T08:00"]) from error

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from dotenv import dotenv_values
 from pydantic import AfterValidator, Field, PlainValidator, SecretStr, ValidationError, model_validator
@@ -96,9 +97,25 @@ def _interval(value: object) -> float:
 
 
 def _api_url(value: str) -> str:
-    if not re.fullmatch(r"https?://[^\s/?#@]+/*", value):
-        raise ValueError("must be https://host or http://host:port, without a path")
-    return value.rstrip("/")
+    if not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#]*)?", value):
+        raise ValueError("must be https://host, http://host:port, or either with a path")
+    return value.rstrip("/").removesuffix("/cgi-bin")
+
+
+def _api_proxy(value: SecretStr) -> SecretStr:
+    if value.get_secret_value() and not re.fullmatch(r"http://([^\s/@]+@)?[^\s/?#@]+/?", value.get_secret_value()):
+        raise ValueError("must be http://host:port or http://user:password@host:port")
+    return value
+
+
+def _time_zone(value: object) -> ZoneInfo:
+    if isinstance(value, ZoneInfo):
+        return value
+    try:
+        return ZoneInfo(str(value))
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        near = did_you_mean(str(value), available_timezones())
+        raise ValueError(f"there is no such time zone; write one such as Asia/Shanghai{near}") from error
 
 
 AesKey = Annotated[SecretStr, AfterValidator(_aes_key)]
@@ -122,6 +139,7 @@ class Settings(BaseSettings):
     callback_token_previous: SecretStr = SecretStr("")
     callback_aes_key_previous: AesKey = SecretStr("")
     api_url: Annotated[str, AfterValidator(_api_url)] = "https://qyapi.weixin.qq.com"
+    api_proxy: Annotated[SecretStr, AfterValidator(_api_proxy)] = SecretStr("")
     api_timeout: Seconds = 10.0
     queue_url: Annotated[SecretStr, AfterValidator(_queue_url)] = SecretStr("sqlite:///var/queue.db")
     queue_prefix: Annotated[str, AfterValidator(_prefix)] = "qudao"
@@ -129,6 +147,7 @@ class Settings(BaseSettings):
     listen: Listen = Address("127.0.0.1", 8080)
     admin_listen: Listen = Address("127.0.0.1", 9090)
     channels: Path = Path("channels.toml")
+    time_zone: Annotated[ZoneInfo, NoDecode, PlainValidator(_time_zone)] = ZoneInfo("Asia/Shanghai")
     quota_per_minute: Count = 8000
     quota_per_hour: Count = 120_000
     quota_in_flight: Count = 3

@@ -122,7 +122,7 @@ async def _list(*, as_json: bool) -> None:
     if as_json:
         print_json({"channels": rows})
     else:
-        Console().print(list_table(rows))
+        Console().print(list_table(rows, desk.channels.zone))
         for row in rows:
             if row["config_id"]:
                 print_line(f"{row['channel']}  {row['config_id']}  {row['qr_code']}".rstrip())
@@ -140,6 +140,7 @@ async def _qr(out: Path, keys: Sequence[str], *, dry_run: bool, as_json: bool) -
             failures = await write_cards(
                 [card for card in cards if card.url],
                 api_url=desk.settings.api_url,
+                proxy=desk.settings.api_proxy.get_secret_value(),
                 advance=lambda: progress.advance(task),
             )
     written = [card for card in cards if card.url and card.channel not in failures]

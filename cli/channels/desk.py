@@ -45,7 +45,7 @@ def open_desk() -> Desk:
     problems: list[str] = []
     channels, lock = Channels(), LockedWays(corp_id=settings.corp_id)
     try:
-        channels = read_channels(settings.channels)
+        channels = read_channels(settings.channels, settings.time_zone)
     except ConfigurationError as error:
         problems += error.problems
     try:

@@ -25,7 +25,9 @@ class Card:
     path: Path
 
 
-async def write_cards(cards: Iterable[Card], *, api_url: str, advance: Callable[[], None]) -> dict[str, str]:
+async def write_cards(
+    cards: Iterable[Card], *, api_url: str, proxy: str, advance: Callable[[], None]
+) -> dict[str, str]:
     """
     Write *cards* and return those that could not be had, each with the reason.
 
@@ -49,7 +51,7 @@ async def write_cards(cards: Iterable[Card], *, api_url: str, advance: Callable[
             advance()
 
     async with (
-        aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session,
+        aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), proxy=proxy or None) as session,
         asyncio.TaskGroup() as group,
     ):
         for _ in range(min(_AT_ONCE, len(pending))):

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import tzinfo
 from typing import Any, Final
 
 from rich import box
@@ -178,14 +179,14 @@ def _left_row(way: LockedWay) -> dict[str, Any]:
     }
 
 
-def list_table(rows: Sequence[dict[str, Any]]) -> Table:
+def list_table(rows: Sequence[dict[str, Any]], zone: tzinfo) -> Table:
     """Return the rows as a table."""
     table = Table(title=f"{len(rows)} channels", title_justify="left", box=box.SIMPLE_HEAD)
     for heading in ("channel", "name", "state", "status", "staff", "created"):
         table.add_column(heading, overflow="fold")
     for row in rows:
         whom = [*row["staff"], *(f"department {party}" for party in row["party"])]
-        created = moment(row["created_at"]) if row["created_at"] else ""
+        created = moment(row["created_at"], zone) if row["created_at"] else ""
         cells = (row["channel"], row["name"], row["state"], row["status"], _shortened(whom), created)
         table.add_row(*(escape(cell) for cell in cells))
     return table

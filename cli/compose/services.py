@@ -48,6 +48,7 @@ async def open_api(settings: Settings, deployment: Deployment, lane: Lane) -> As
         lane=lane,
         in_flight=settings.quota_in_flight,
         timeout=settings.api_timeout,
+        proxy=settings.api_proxy.get_secret_value(),
     ) as wecom:
         yield wecom
 

@@ -26,7 +26,6 @@ from shared.domain.errors import ConfigurationError
 from shared.domain.events import Lane
 from shared.domain.reports.census import Census
 from shared.domain.reports.figures import Dimension, Period
-from shared.domain.templates import CHINA
 from shared.logs import configure_logging
 from shared.settings import Need, load_settings
 from workers.jobs.backfill import choose_channels
@@ -58,7 +57,7 @@ def report(
     title: Title = "Customers by channel",
     as_json: AsJson = False,
 ) -> None:
-    """Tell where customers came from, by channel, day and member. Days are days in China."""
+    """Tell where customers came from, by channel, day and member. Days are those of QUDAO_TIME_ZONE."""
     asked = _Asked(
         by=tuple(dict.fromkeys(by or ())),
         since=since,
@@ -84,7 +83,7 @@ class _Asked:
 
 async def _report(asked: _Asked, *, as_json: bool) -> int:
     settings = load_settings(Need.API)
-    census = _census(asked, read_channels(settings.channels))
+    census = _census(asked, read_channels(settings.channels, settings.time_zone))
     configure_logging("warning", settings.log_format)
     async with open_deployment(settings) as deployment, open_api(settings, deployment, Lane.BULK) as wecom:
         with _bar(census) as bar:
@@ -112,7 +111,7 @@ def _census(asked: _Asked, channels: Channels) -> Census:
     problems: list[str] = []
     period, only = None, None
     try:
-        period = period_of(asked.since, asked.until, today=datetime.fromtimestamp(CLOCK.time(), CHINA).date())
+        period = period_of(asked.since, asked.until, today=datetime.fromtimestamp(CLOCK.time(), channels.zone).date())
     except ConfigurationError as error:
         problems += error.problems
     try:

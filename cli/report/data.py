@@ -19,7 +19,7 @@ def document(
     return {
         "since": report.period.since.isoformat(),
         "until": report.period.until.isoformat(),
-        "time_zone": "Asia/Shanghai",
+        "time_zone": report.zone,
         "by": [dimension.value for dimension in dimensions],
         "rows": [_keys(row) | asdict(row.count) for row in report.rows(*dimensions)],
         "total": asdict(report.total),

@@ -11,7 +11,7 @@ EXPLANATION = (
 
 def heading(report: Report) -> str:
     """Return which days *report* is about, and whether anybody is missing from it."""
-    days = f"{report.period.since} to {report.period.until}, days in China"
+    days = f"{report.period.since} to {report.period.until}, days in {report.zone}"
     if not report.unread:
         return days
     missing = "1 member" if len(report.unread) == 1 else f"{len(report.unread)} members"

@@ -52,9 +52,9 @@ async def _backfill(
     as_json: bool,
 ) -> int:
     settings = load_settings(Need.API)
-    channels = read_channels(settings.channels)
+    channels = read_channels(settings.channels, settings.time_zone)
     chosen = choose_channels(channels, keys)
-    added_since = None if since is None else instant(since, "--since", now=CLOCK.time())
+    added_since = None if since is None else instant(since, "--since", now=CLOCK.time(), zone=settings.time_zone)
     configure_logging("warning", settings.log_format)
     tally = Tally()
     async with (

@@ -114,7 +114,7 @@ def _row(change: Correction, channels: Channels) -> Sequence[str]:
         relation.staff,
         relation.customer,
         relation.name,
-        moment(relation.created_at),
+        moment(relation.created_at, channels.zone),
         channels.by_key[mark.channel].name,
         relation.state,
         change.finding,

@@ -36,8 +36,8 @@ def reconcile_command(
 
 async def _reconcile(since: str, older_than: str, *, csv: Path | None, dry_run: bool, as_json: bool) -> int:
     settings = load_settings(Need.API)
-    channels = read_channels(settings.channels)
-    added_since = instant(since, "--since", now=CLOCK.time())
+    channels = read_channels(settings.channels, settings.time_zone)
+    added_since = instant(since, "--since", now=CLOCK.time(), zone=settings.time_zone)
     youngest = age(older_than, "--older-than")
     configure_logging("warning", settings.log_format)
     tally = Tally()

@@ -9,6 +9,7 @@ A text is *ours* when a channel's template makes just it for this customer. Ours
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import tzinfo
 from enum import StrEnum
 from typing import Final
 
@@ -108,7 +109,7 @@ def decide_mark(
         return channel
     if relation is None:
         return Skip(reason=SkipReason.NO_RELATION, channel=channel.key)
-    values = _values(channel, work, relation)
+    values = _values(channel, work, relation, channels.zone)
     if nameless:
         values = {**values, **dict.fromkeys(_OF_CUSTOMER, "")}
     remark = _wanted(channel.remark, values, REMARK_LIMIT, relation.remark)
@@ -141,9 +142,9 @@ def is_unset(relation: Relation) -> bool:
 def owner_of(relation: Relation, channels: Channels) -> Channel | None:
     """Return the channel whose template makes just this remark for this customer; None when a person wrote it."""
     for channel in channels.all:
-        if channel.remark and _wanted(channel.remark, _values(channel, None, relation), REMARK_LIMIT, relation.remark):
-            continue
-        if channel.remark:
+        values = _values(channel, None, relation, channels.zone)
+        text = fit(channel.remark, values, REMARK_LIMIT) if channel.remark else ""
+        if text and same_text(text, relation.remark):
             return channel
     return None
 
@@ -196,13 +197,13 @@ def decide_welcome(work: Work, channels: Channels, now: float, relation: Relatio
     channel = _channel_of(work, relation, channels)
     if isinstance(channel, Skip):
         return channel
-    return _welcome(channel, code, work, relation)
+    return _welcome(channel, code, work, relation, channels.zone)
 
 
-def _welcome(channel: Channel, code: str, work: Work, relation: Relation | None) -> Welcome | Skip:
+def _welcome(channel: Channel, code: str, work: Work, relation: Relation | None, zone: tzinfo) -> Welcome | Skip:
     text, names_customer = "", False
     if channel.welcome:
-        text = fit(channel.welcome, _values(channel, work, relation), WELCOME_LIMIT, utf8_bytes)
+        text = fit(channel.welcome, _values(channel, work, relation, zone), WELCOME_LIMIT, utf8_bytes)
         names_customer = not _OF_CUSTOMER.isdisjoint(channel.welcome.fields())
     needs_details = names_customer and relation is None
     if not text and not channel.attachments:
@@ -230,9 +231,9 @@ def _channel_of(work: Work, relation: Relation | None, channels: Channels) -> Ch
     return Skip(reason=SkipReason.FOREIGN_STATE if states else SkipReason.NO_STATE)
 
 
-def _values(channel: Channel, work: Work | None, relation: Relation | None) -> Mapping[Field, str]:
+def _values(channel: Channel, work: Work | None, relation: Relation | None, zone: tzinfo) -> Mapping[Field, str]:
     """Return what templates may name. The time is the relation's, since a backfill sees no other."""
-    date, time = date_and_time((relation.created_at if relation else 0) or (work.created_at if work else 0))
+    date, time = date_and_time((relation.created_at if relation else 0) or (work.created_at if work else 0), zone)
     return {
         Field.NAME: relation.name if relation else "",
         Field.CHANNEL: channel.name,

@@ -8,14 +8,14 @@ expense. Fitting the outcome into WeCom's limits is the business of ``shared.dom
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from enum import StrEnum
 from typing import Final
 
 from shared.domain.errors import ConfigurationError
 from shared.domain.spelling import did_you_mean
 
-CHINA: Final = timezone(timedelta(hours=8))
+CHINA: Final = timezone(timedelta(hours=8), "Asia/Shanghai")
 """Asia/Shanghai: UTC+8 without summer time, hence without a time zone database."""
 
 SEPARATORS: Final = " \t\r\n\u3000-‐‑‒–—―_·•・|｜/／\\，,、;；:：~～+＋&＆@＠#＃*＊=＝.…"
@@ -121,7 +121,7 @@ def _bridge(before: str, after: str, *, at_start: bool) -> str:
     return before + (after.lstrip(SEPARATORS) if begins else after)
 
 
-def date_and_time(created_at: int) -> tuple[str, str]:
-    """Return Unix seconds as a date and a time of day in China: ``2026-11-22`` and ``14:05``."""
-    moment = datetime.fromtimestamp(min(max(created_at, 0), _LATEST), CHINA)
+def date_and_time(created_at: int, zone: tzinfo) -> tuple[str, str]:
+    """Return Unix seconds as a date and a time of day in *zone*: ``2026-11-22`` and ``14:05``."""
+    moment = datetime.fromtimestamp(min(max(created_at, 0), _LATEST), zone)
     return moment.strftime("%Y-%m-%d"), moment.strftime("%H:%M")

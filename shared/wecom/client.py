@@ -387,16 +387,19 @@ async def open_wecom(
     lane: Lane = Lane.LIVE,
     in_flight: int = 3,
     timeout: float = 10.0,
+    proxy: str = "",
 ) -> AsyncIterator[WeCom]:
     """
     Yield a client for *corp* with its own connections, which are closed at the end.
 
     *in_flight* is the quota's, per API: it sizes the connection pool. *timeout* is for one call, in seconds.
+    *proxy* is an HTTP proxy for every call, with its credentials.
     """
     connector = aiohttp.TCPConnector(limit=in_flight * _APIS_AT_ONCE)
     async with aiohttp.ClientSession(
         connector=connector,
         cookie_jar=aiohttp.DummyCookieJar(),
+        proxy=proxy or None,
         timeout=aiohttp.ClientTimeout(total=None),  # the transport's own covers the whole exchange
     ) as session:
         # aiohttp would send a GET again by itself when its connection breaks: a call that no permit covers.

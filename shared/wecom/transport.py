@@ -20,6 +20,7 @@ from shared.domain.errors import PermanentError, TransientError
 Answer = dict[str, object]
 """An answer as it came: whoever reads it checks each field."""
 
+_PROXY_REFUSES: Final = "the proxy answered {status}. Check QUDAO_API_PROXY, its user and password"
 _ENDPOINT: Final = re.compile(r"[a-z0-9_]+(/[a-z0-9_]+)*")
 
 
@@ -76,6 +77,8 @@ class Transport:
             raise PermanentError(endpoint, meaning="HTTP 404: no such API here. Check QUDAO_API_URL")
         if 300 <= status < 400:
             raise PermanentError(endpoint, meaning=f"HTTP {status}: redirected. Check that QUDAO_API_URL is https")
+        if status == 407:
+            raise TransientError(endpoint, meaning=_PROXY_REFUSES.format(status=status))
         if status != 200:
             raise TransientError(endpoint, meaning=f"HTTP {status}")
         return read_answer(endpoint, raw)
@@ -97,6 +100,10 @@ class Transport:
                 return response.status, await response.read()
         except TimeoutError:
             reason = f"no answer within {self._timeout:g} s"
+        except aiohttp.ClientHttpProxyError as error:
+            reason = _PROXY_REFUSES.format(status=error.status)
+        except aiohttp.ClientProxyConnectionError:
+            reason = "the proxy cannot be reached. Check QUDAO_API_PROXY"
         except (aiohttp.ClientError, OSError) as error:
             reason = f"no answer: {type(error).__name__}"
         # Raised out here, so that the error above is neither cause nor context: it quotes the URL.

@@ -8,6 +8,7 @@ not add up. The whole format is in ``docs/reference/channels.md``.
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
+from datetime import tzinfo
 from typing import Any, Final
 
 from pydantic import ValidationError
@@ -28,7 +29,7 @@ from shared.domain.remarks import (
     utf16_units,
 )
 from shared.domain.spelling import did_you_mean
-from shared.domain.templates import Field
+from shared.domain.templates import CHINA, Field
 
 _TOP: Final = ("defaults", "groups", "channels")
 _KEY: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,26}")
@@ -67,9 +68,9 @@ class _Problems:
             raise ConfigurationError([message for _, message in sorted(self._found, key=lambda found: found[0])])
 
 
-def load_channels(text: str, *, source: str = "channels.toml") -> Channels:
+def load_channels(text: str, *, source: str = "channels.toml", zone: tzinfo = CHINA) -> Channels:
     """
-    Return the channels in *text*; none when it is empty.
+    Return the channels in *text*, whose dates and times are in *zone*; none when it is empty.
 
     Raises:
         ConfigurationError: All problems, as ``source:line: channels.expo26.remark: what is wrong``.
@@ -89,7 +90,7 @@ def load_channels(text: str, *, source: str = "channels.toml") -> Channels:
     _check_twins(entries, problems)
     channels = [_channel(key, table, defaults, groups, problems) for key, table in entries.items()]
     problems.raise_if_any()
-    return Channels(tuple(channel for channel in channels if channel))
+    return Channels(tuple(channel for channel in channels if channel), zone)
 
 
 def place_of(field: str, channel: Channel, text: str, *, source: str = "channels.toml") -> str:

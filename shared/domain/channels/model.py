@@ -6,11 +6,12 @@ Read from ``channels.toml`` by ``shared.domain.channels.file``, which has checke
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import tzinfo
 from enum import StrEnum
 from typing import Any, Final, NewType, Self
 
 from shared.domain.channels.ways import WayFields
-from shared.domain.templates import Template
+from shared.domain.templates import CHINA, Template
 
 ChannelKey = NewType("ChannelKey", str)
 """What ``channels.toml`` calls a channel."""
@@ -81,9 +82,10 @@ class Channel:
 
 @dataclass(frozen=True, slots=True)
 class Channels:
-    """All channels of a file, in its order. No two share a key or a state."""
+    """All channels of a file, in its order, and the zone of their dates and times. No two share a key or a state."""
 
     all: tuple[Channel, ...] = ()
+    zone: tzinfo = CHINA
     by_key: Mapping[ChannelKey, Channel] = field(init=False, repr=False, compare=False)
     _by_state: Mapping[str, Channel] = field(init=False, repr=False, compare=False)
 

@@ -8,7 +8,7 @@ and member that meet; nothing of what WeCom tells of a customer is kept.
 from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, datetime, timedelta
 from itertools import islice
 from typing import Final
 
@@ -30,11 +30,11 @@ from shared.domain.reports.figures import (
     SourceKind,
 )
 from shared.domain.spelling import did_you_mean
-from shared.domain.templates import CHINA
 
 _SECONDS_OF_A_DAY: Final = 86_400
+_QUARTER: Final = 900
+_LATEST: Final = 253_370_764_800
 _EPOCH: Final = date(1970, 1, 1).toordinal()
-_OFFSET: Final = int(CHINA.utcoffset(None).total_seconds())
 _STATES_REMEMBERED: Final = 1000
 _STATES_COMPARED: Final = 200
 _SLIPS_TOLD: Final = 10
@@ -79,6 +79,8 @@ class Census:
         # Without the tags, whose ids a listing holds and whose names it does not.
         self._channels = Channels.of(*(replace(channel, tags=()) for channel in channels.all))
         self._period = period
+        self._zone = channels.zone
+        self._offsets: dict[int, int] = {}
         self._first_day, self._last_day = period.since.toordinal(), period.until.toordinal()
         self._only = bool(only)
         self._sources = {
@@ -99,7 +101,7 @@ class Census:
         source = self._source(relation.state)
         if source is None:
             return
-        day = _EPOCH + (relation.created_at + _OFFSET) // _SECONDS_OF_A_DAY
+        day = self._day(relation.created_at)
         if not relation.created_at:
             self._undated += 1
         elif self._first_day <= day <= self._last_day:
@@ -107,10 +109,20 @@ class Census:
         else:
             self._outside += 1
 
+    def _day(self, created_at: int) -> int:
+        """Return the ordinal of the day; a zone's offset changes on a quarter of an hour at the finest."""
+        quarter = created_at // _QUARTER
+        offset = self._offsets.get(quarter)
+        if offset is None:
+            moment = datetime.fromtimestamp(min(max(quarter * _QUARTER, 0), _LATEST), self._zone)
+            offset = self._offsets[quarter] = int((moment.utcoffset() or timedelta()).total_seconds())
+        return _EPOCH + (created_at + offset) // _SECONDS_OF_A_DAY
+
     def report(self) -> Report:
         """Return what was counted so far."""
         shown = self._unknown_shown()
         return Report(
+            zone=str(self._zone),
             period=self._period,
             cells=tuple(cell.finished(shown.get(cell.source, cell.source)) for cell in self._cells.values()),
             channels=tuple(self._sources.values()),

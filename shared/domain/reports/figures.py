@@ -101,7 +101,7 @@ class Count:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Period:
-    """Whole days in China, both ends included."""
+    """Whole days, both ends included."""
 
     since: date
     until: date
@@ -156,6 +156,7 @@ class Report:
         channels: Those that were asked about, with customers or without.
         slips: States that look like typing errors, the most frequent first.
         outside: Relations that were read and belong to other days.
+        zone: Whose days they are.
         undated: Relations for which WeCom told no day; they are in no group.
         unread: Members whom WeCom refused to list; their customers are missing.
     """
@@ -166,6 +167,7 @@ class Report:
     slips: tuple[Slip, ...] = ()
     outside: int = 0
     undated: int = 0
+    zone: str = ""
     unread: tuple[StaffUserId, ...] = ()
 
     @property

@@ -160,14 +160,20 @@ def test_all_that_is_missing_is_told_with_the_fix(setenv):
     assert all("is missing; set it to the " in problem for problem in problems)
 
 
+NO_ZONE = "there is no such time zone; write one such as Asia/Shanghai"
+
+
 @pytest.mark.parametrize(
     ("variable", "value", "problem"),
     [
         ("QUDAO_CALLBACK_AES_KEY", AES_KEY[:-1], "must be the 43 letters and digits of the EncodingAESKey"),
         ("QUDAO_CALLBACK_AES_KEY", AES_KEY[:-1] + "-", "must be the 43 letters and digits of the EncodingAESKey"),
         ("QUDAO_CALLBACK_AES_KEY_PREVIOUS", "x", "must be the 43 letters and digits of the EncodingAESKey"),
-        ("QUDAO_API_URL", "qyapi.weixin.qq.com", "must be https://host or http://host:port, without a path"),
-        ("QUDAO_API_URL", "https://host/cgi-bin", "must be https://host or http://host:port, without a path"),
+        ("QUDAO_API_URL", "qyapi.weixin.qq.com", "must be https://host, http://host:port, or either with a path"),
+        ("QUDAO_API_URL", "https://host/cgi-bin?x=1", "must be https://host, http://host:port, or either with a path"),
+        ("QUDAO_API_PROXY", "socks5://u:s3cret@h:1", "must be http://host:port or http://user:password@host:port"),
+        ("QUDAO_TIME_ZONE", "Asia/Shangai", f"{NO_ZONE}; did you mean 'Asia/Shanghai'?"),
+        ("QUDAO_TIME_ZONE", "../etc/passwd", NO_ZONE),
         ("QUDAO_API_TIMEOUT", "0", "must be greater than 0"),
         ("QUDAO_API_TIMEOUT", "inf", "must be a finite number"),
         ("QUDAO_API_TIMEOUT", "soon", "must be a number"),

@@ -3,7 +3,7 @@
 import pytest
 
 from shared.domain.errors import ConfigurationError
-from shared.domain.templates import Field, Template, date_and_time, fill, parse_template
+from shared.domain.templates import CHINA, Field, Template, date_and_time, fill, parse_template
 
 VALUES = {
     Field.NAME: "Nana",
@@ -97,12 +97,12 @@ def test_several_missing_fields_leave_nothing_dangling():
 
 def test_times_are_those_of_china():
     """Seconds become date and time in UTC+8."""
-    assert date_and_time(1767225600) == ("2026-01-01", "08:00")
-    assert date_and_time(1767225600 + 16 * 3600 - 1) == ("2026-01-01", "23:59")
+    assert date_and_time(1767225600, CHINA) == ("2026-01-01", "08:00")
+    assert date_and_time(1767225600 + 16 * 3600 - 1, CHINA) == ("2026-01-01", "23:59")
 
 
 @pytest.mark.parametrize("seconds", [-1, 10**18])
 def test_absurd_times_do_not_fail(seconds):
     """A CreateTime out of all bounds still renders."""
-    date, time = date_and_time(seconds)
+    date, time = date_and_time(seconds, CHINA)
     assert (len(date), len(time)) == (10, 5)
