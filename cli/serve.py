@@ -1,6 +1,7 @@
 """`qudao run`, `qudao ingress`, `qudao worker`: the services, from the settings to the last answer."""
 
 import asyncio
+import signal
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 
@@ -8,7 +9,7 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from cli.compose.deployment import open_deployment, open_queue, open_spool
-from cli.compose.files import read_channels
+from cli.compose.files import LiveChannels
 from cli.compose.services import callback_keys, open_schedule, open_worker
 from cli.failures import run_async
 from cli.signals import stopped_by_signal
@@ -16,7 +17,6 @@ from cli.times import CLOCK
 from ingress.server import serve
 from ingress.spool import Intake
 from shared.domain.addresses import Address
-from shared.domain.channels.model import Channels
 from shared.domain.errors import ConfigurationError
 from shared.logs import configure_logging
 from shared.settings import Need, Settings, load_settings
@@ -44,14 +44,18 @@ def worker() -> None:
 
 async def _main(*needs: Need) -> None:
     settings = load_settings(*needs)
-    channels = read_channels(settings.channels, settings.time_zone) if Need.API in needs else None
+    registry = CollectorRegistry()
+    channels = LiveChannels(settings.channels, settings.time_zone, registry) if Need.API in needs else None
     configure_logging(settings.log_level, settings.log_format)
     async with stopped_by_signal() as stop:
+        # Before anything is begun: else a SIGHUP that comes early ends the process.
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, channels.look_now if channels else lambda: None)
         await serve_until(
             stop,
             settings,
             callbacks=Need.CALLBACK in needs,
             channels=channels,
+            registry=registry,
             on_listening=lambda address: log.info("ingress.listening", host=address.host, port=address.port),
         )
 
@@ -61,7 +65,8 @@ async def serve_until(
     settings: Settings,
     *,
     callbacks: bool = True,
-    channels: Channels | None,
+    channels: LiveChannels | None,
+    registry: CollectorRegistry,
     on_listening: Callable[[Address], None],
 ) -> None:
     """
@@ -69,7 +74,6 @@ async def serve_until(
 
     Calls *on_listening* with the address that callbacks are received on.
     """
-    registry = CollectorRegistry()
     worker: Worker | None = None
     schedule: Schedule | None = None
     async with AsyncExitStack() as stack:
@@ -89,7 +93,8 @@ async def serve_until(
         log.info("admin.listening", host=admin.host, port=admin.port)
         async with asyncio.TaskGroup() as group:
             if worker is not None:
-                group.create_task(_work(worker, schedule, stop))
+                assert channels is not None, "a worker has channels"
+                group.create_task(_work(worker, schedule, channels, stop))
             if callbacks:
                 await serve(
                     keyring=callback_keys(settings),
@@ -113,10 +118,16 @@ def _free_admin(settings: Settings) -> Address:
     return settings.admin_listen
 
 
-async def _work(worker: Worker, schedule: Schedule | None, stop: asyncio.Event) -> None:
-    """Run *worker* until *stop* is set, and beside it the *schedule*: what that has not queued yet, it finds again."""
+async def _work(worker: Worker, schedule: Schedule | None, channels: LiveChannels, stop: asyncio.Event) -> None:
+    """
+    Run *worker* until *stop* is set.
+
+    Beside it run the watch over the *channels* file and the *schedule*: what that has not queued yet, it finds again.
+    """
     async with asyncio.TaskGroup() as group:
-        regular = group.create_task(schedule.run()) if schedule is not None else None
+        beside = [group.create_task(channels.watch())]
+        if schedule is not None:
+            beside.append(group.create_task(schedule.run()))
         await worker.run(stop)
-        if regular is not None:
-            regular.cancel()
+        for task in beside:
+            task.cancel()

@@ -1,6 +1,7 @@
 """Which handler does which work: one table."""
 
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from typing import Final
 
 from shared.domain.channels.model import Channels
@@ -32,10 +33,14 @@ def endpoints_of(lane: Lane, channels: Channels) -> tuple[str, ...]:
     return ("externalcontact/get", *((REMARK,) if all_write else ()))
 
 
-def handlers_with(services: Services) -> dict[Lane, Handler]:
-    """Return what does the work of each lane, calling WeCom in that lane's share of the quota."""
-    return {lane: _bind(lane, services.on(lane)) for lane in Lane}
+def handlers_with(services: Services, channels: Callable[[], Channels]) -> dict[Lane, Handler]:
+    """
+    Return what does the work of each lane, calling WeCom in that lane's share of the quota.
+
+    *channels* returns the channels as they are now; each delivery goes by one state of them from beginning to end.
+    """
+    return {lane: _bind(lane, services.on(lane), channels) for lane in Lane}
 
 
-def _bind(lane: Lane, services: Services) -> Handler:
-    return lambda work, before: HANDLERS[task_of(work, lane)](work, before, services)
+def _bind(lane: Lane, services: Services, channels: Callable[[], Channels]) -> Handler:
+    return lambda work, before: HANDLERS[task_of(work, lane)](work, before, replace(services, channels=channels()))

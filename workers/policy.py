@@ -23,6 +23,7 @@ from shared.domain.errors import (
     TagUnknown,
     TooEarly,
     TransientError,
+    UnknownState,
     WeComError,
     WelcomeRefused,
 )
@@ -44,6 +45,12 @@ MEMBER: Final = (600, 1800, *(3600,) * 23)
 """
 The same, 23.7 h in all, for work of a member whom WeCom refuses. Each time the hold is asked first, so that nothing is
 called while it lasts, and all is done within the hour once a person has put it right.
+"""
+
+WAITING: Final = (1, 3, 10, 30, 60, *(300,) * 288)
+"""
+The same, 24 h in all, for a customer of a channel that is not in the file: it may be on its way to this machine.
+Nothing is called meanwhile.
 """
 
 PART_SECONDS: Final = 300
@@ -123,6 +130,8 @@ def decide(error: Exception, *, task: Task, work: Work | None, attempts: int, no
             return Retry(delay=_waiting(error), counted=False, failure=failure)
         case TooEarly():
             return _decide_early(work, failure, attempts=attempts, age=now - work.created_at)
+        case UnknownState():
+            return _climb(WAITING, attempts, failure)
         case TagUnknown():
             return _climb(FEW, attempts, failure)
         case PermanentError():
@@ -158,6 +167,8 @@ def describe(error: Exception) -> Failure:
             return Failure(reason="the API is held back", endpoint=error.endpoint)
         case PartsFailed():
             return describe(error.errors[0])
+        case UnknownState():
+            return Failure(reason="the state is in no channel of the channels file")
         case PoisonMessage():
             return Failure(reason=f"cannot be decoded: {error.reason}")
         case _:

@@ -1,11 +1,33 @@
-"""The files that a deployment is described in."""
+"""The channels file: read at start, and read again whenever it changes."""
 
+import asyncio
+import os
+from contextlib import suppress
 from datetime import tzinfo
+from hashlib import sha256
 from pathlib import Path
+from typing import Final
+
+import structlog
+from prometheus_client import CollectorRegistry, Gauge
 
 from shared.domain.channels.file import load_channels
 from shared.domain.channels.model import Channels
 from shared.domain.errors import ConfigurationError
+
+log = structlog.get_logger()
+
+LOOK_SECONDS: Final = 1.0
+"""
+Pause between looks at the file. A look is one `stat`: it sees a file that is written in place, replaced by rename or
+reached through links that change, on any file system, which no notification of the kernel's does.
+"""
+
+MOST_BYTES: Final = 5 * 2**20
+_PROBLEMS_SHOWN: Final = 20
+
+Stamp = tuple[int, int, int, int] | None
+"""What tells one state of a file from another; None while there is none."""
 
 
 def read_channels(path: Path, zone: tzinfo) -> Channels:
@@ -15,11 +37,104 @@ def read_channels(path: Path, zone: tzinfo) -> Channels:
     Raises:
         ConfigurationError: It is missing, unreadable or wrong; lists every problem with its line.
     """
+    return _parsed(path, _bytes_of(path), zone)
+
+
+def _bytes_of(path: Path) -> bytes:
     try:
-        return load_channels(path.read_text(encoding="utf-8"), source=str(path), zone=zone)
+        with path.open("rb") as file:
+            raw = file.read(MOST_BYTES + 1)
     except FileNotFoundError as error:
         raise ConfigurationError(
             [f"{path}: there is no such file; describe your channels in it, or set QUDAO_CHANNELS"]
         ) from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError([f"{path}: cannot be read as UTF-8 text ({type(error).__name__})"]) from error
+    except OSError as error:
+        raise ConfigurationError([f"{path}: cannot be read ({error.strerror})"]) from error
+    if len(raw) > MOST_BYTES:
+        raise ConfigurationError([f"{path}: is larger than {MOST_BYTES // 2**20} MiB; is it the right file?"])
+    return raw
+
+
+def _parsed(path: Path, raw: bytes, zone: tzinfo) -> Channels:
+    try:
+        return load_channels(raw.decode(), source=str(path), zone=zone)
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise ConfigurationError([f"{path}:{line}: is not UTF-8 text; save it as UTF-8 (not GBK)"]) from error
+
+
+class LiveChannels:
+    """The channels as the file has them now, or had them when it was last right."""
+
+    def __init__(self, path: Path, zone: tzinfo, registry: CollectorRegistry) -> None:
+        """
+        Read the file.
+
+        Raises:
+            ConfigurationError: It is missing, unreadable or wrong, or describes no channel.
+        """
+        self._path = path
+        self._zone = zone
+        self._changed = asyncio.Event()
+        self._count = Gauge("qudao_channels", "Channels in use.", registry=registry)
+        self._refused = Gauge(
+            "qudao_channels_file_refused",
+            "1 while the channels file is wrong and its last good state in use.",
+            registry=registry,
+        )
+        self._info = Gauge(
+            "qudao_channels_file_info", "1, by a hash of the channels file in use.", ["hash"], registry=registry
+        )
+        self._seen = _stamp(path)
+        self.hash = ""
+        self.current = self._read()
+
+    def look_now(self) -> None:
+        """Look at the file at once, changed or not."""
+        self._seen = None
+        self._changed.set()
+
+    async def watch(self) -> None:
+        """Take over every good change of the file, for ever; say loudly what is wrong with a bad one."""
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_SECONDS):
+                    await self._changed.wait()
+            self._changed.clear()
+            stamp = _stamp(self._path)
+            if stamp != self._seen:
+                self._seen = stamp
+                self._reload()
+
+    def _reload(self) -> None:
+        before = self.current
+        try:
+            self.current = self._read()
+        except ConfigurationError as error:
+            self._refused.set(1)
+            shown, more = error.problems[:_PROBLEMS_SHOWN], len(error.problems) - _PROBLEMS_SHOWN
+            log.error("channels.refused", problems=shown, more=max(0, more))  # noqa: TRY400 - the file's fault, not ours
+            return
+        if self.current != before:
+            log.info("channels.loaded", channels=len(self.current.all), hash=self.hash)
+
+    def _read(self) -> Channels:
+        raw = _bytes_of(self._path)
+        channels = _parsed(self._path, raw, self._zone)
+        if not channels.all:
+            raise ConfigurationError([f"{self._path}: describes no channel; every customer would be passed over"])
+        if self.hash:
+            self._info.remove(self.hash)
+        self.hash = sha256(raw).hexdigest()[:12]
+        self._info.labels(self.hash).set(1)
+        self._count.set(len(channels.all))
+        self._refused.set(0)
+        return channels
+
+
+def _stamp(path: Path) -> Stamp:
+    try:
+        stat = os.stat(path)  # noqa: PTH116 - follows links, and is patched by no test
+    except OSError:
+        return None
+    return stat.st_ino, stat.st_dev, stat.st_mtime_ns, stat.st_size

@@ -7,6 +7,7 @@ from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
 from cli.compose.deployment import Deployment, open_claims
+from cli.compose.files import LiveChannels
 from cli.times import CLOCK
 from shared.domain.channels.model import Channels
 from shared.domain.events import Lane
@@ -55,16 +56,16 @@ async def open_api(settings: Settings, deployment: Deployment, lane: Lane) -> As
 
 @asynccontextmanager
 async def open_worker(
-    settings: Settings, deployment: Deployment, channels: Channels, registry: CollectorRegistry
+    settings: Settings, deployment: Deployment, channels: LiveChannels, registry: CollectorRegistry
 ) -> AsyncIterator[Worker]:
-    """Yield a worker, ready to run."""
+    """Yield a worker, ready to run; it goes by the channels as they are when a delivery comes."""
     async with open_api(settings, deployment, Lane.LIVE) as wecom:
         reporter = DeliveryLog(registry, CLOCK)
-        services = Services(wecom=wecom, channels=channels, clock=CLOCK, tags=Tags(), count_part=reporter.part)
+        services = Services(wecom=wecom, channels=channels.current, clock=CLOCK, tags=Tags(), count_part=reporter.part)
         yield Worker(
             queue=deployment.queue,
-            handlers=handlers_with(services),
-            wait_open=lambda lane: deployment.quota.wait_open(endpoints_of(lane, channels)),
+            handlers=handlers_with(services, lambda: channels.current),
+            wait_open=lambda lane: deployment.quota.wait_open(endpoints_of(lane, channels.current)),
             clock=CLOCK,
             reporter=reporter,
             grace=settings.stop_grace,
@@ -87,7 +88,7 @@ async def open_surveyor(settings: Settings, deployment: Deployment, channels: Ch
 
 @asynccontextmanager
 async def open_schedule(
-    settings: Settings, deployment: Deployment, channels: Channels, registry: CollectorRegistry
+    settings: Settings, deployment: Deployment, channels: LiveChannels, registry: CollectorRegistry
 ) -> AsyncIterator[Schedule | None]:
     """Yield what reconciles every so often in one of the deployment's workers; None when that is turned off."""
     if not settings.reconcile_every:
@@ -95,7 +96,7 @@ async def open_schedule(
         return
     async with open_claims(settings) as claims:
         yield Schedule(
-            open_surveyor=lambda: open_surveyor(settings, deployment, channels),
+            open_surveyor=lambda: open_surveyor(settings, deployment, channels.current),
             claims=claims,
             every=settings.reconcile_every,
             clock=CLOCK,

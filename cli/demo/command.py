@@ -15,12 +15,14 @@ from typing import Annotated, Any, Final
 
 import orjson
 import typer
+from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
 from cli.compose.deployment import open_deployment
+from cli.compose.files import LiveChannels
 from cli.compose.services import open_api
 from cli.demo.verdict import Verdict, judge
 from cli.failures import FAILED, run_async
@@ -82,7 +84,7 @@ async def _demo(customers: int, rate: float, seed: int, *, as_json: bool) -> int
     simulator = Simulator(_mishaps(seed))
     console = Console(stderr=as_json)
     started = CLOCK.time()
-    async with run_simulator(simulator) as server, _qudao(server, channels) as settings:
+    async with run_simulator(simulator) as server, _qudao(server) as settings:
         ways = await _create_ways(settings, channels)
         console.print(
             f"WeCom simulator at {server.url}: {len(ways)} channel codes, {customers} customers to scan them."
@@ -114,14 +116,19 @@ def _mishaps(seed: int) -> SimulatorConfig:
 
 
 @asynccontextmanager
-async def _qudao(server: Server, channels: Channels) -> AsyncIterator[Settings]:
+async def _qudao(server: Server) -> AsyncIterator[Settings]:
     """Run ingress and worker over a queue file of their own until the context is left."""
     with tempfile.TemporaryDirectory(prefix="qudao-demo-") as folder:
         settings = _settings(server, Path(folder))
+        settings.channels.write_text(CHANNELS, encoding="utf-8")
+        registry = CollectorRegistry()
+        channels = LiveChannels(settings.channels, settings.time_zone, registry)
         stop = asyncio.Event()
         ready: asyncio.Future[Address] = asyncio.get_running_loop().create_future()
         async with asyncio.TaskGroup() as group:
-            group.create_task(serve_until(stop, settings, channels=channels, on_listening=ready.set_result))
+            group.create_task(
+                serve_until(stop, settings, channels=channels, registry=registry, on_listening=ready.set_result)
+            )
             address = await ready
             server.simulator.app.callback_url = f"http://{address.host}:{address.port}/wecom/callback"
             await server.verify_url()
@@ -140,6 +147,7 @@ def _settings(server: Server, folder: Path) -> Settings:
         callback_aes_key=SecretStr(app.aes_key),
         api_url=server.url,
         queue_url=SecretStr(f"sqlite:///{folder / 'queue.db'}"),
+        channels=folder / "channels.toml",
         listen=Address("127.0.0.1", 0),
         admin_listen=Address("127.0.0.1", 0),
     )

@@ -25,9 +25,10 @@ from shared.domain.errors import (
     StaffBlocked,
     TagUnknown,
     TooEarly,
+    UnknownState,
     WeComError,
 )
-from shared.domain.events import Work
+from shared.domain.events import RelationFound, Work
 from shared.domain.marks import Mark, Skip, SkipReason, decide_mark, missing_tag_ids
 from shared.domain.relations import Relation
 from shared.queue.message import Failure
@@ -53,13 +54,14 @@ async def mark(work: Work, before: Failure | None, services: Services) -> Outcom
 
     Raises:
         TooEarly: WeCom does not know the relation, or not yet.
+        UnknownState: No channel has the state, which looks like ours.
         PartHeld: All but a part is done, and that part's API is held back.
         PartsFailed: Both parts failed.
         WeComError, CallAborted: A call failed; what could be written is, and a repeat writes the rest.
     """
     decision = decide_mark(work, None, services.channels)
     if isinstance(decision, Skip) and not decision.needs_details:
-        return _skipped(decision)  # spares the call
+        return _skipped(decision, work)  # spares the call
     if before is not None and before.endpoint in (REMARK, MARK_TAG):
         _require_open(before.endpoint, work, services)
     async with services.wecom.relation(work.staff, work.customer) as writer:
@@ -83,7 +85,7 @@ class _Marking:
         if wecom.waited(REMARK) < BUSY_SECONDS and self._may_write(REMARK):
             decision = self._decide(await self._view.fresh())
             if isinstance(decision, Skip):
-                return _skipped(decision)
+                return _skipped(decision, self._work)
         await self._part("remark", self._remark)
         decision = self._decide(await self._view.last())
         if isinstance(decision, Mark) and decision.tags:
@@ -172,7 +174,7 @@ class _Marking:
         if Part.WRITTEN in self._parts.values():
             return Outcome(result="marked", channel=decision.channel or "", parts=dict(self._parts))
         if isinstance(decision, Skip):
-            return _skipped(decision)
+            return _skipped(decision, self._work)
         return Outcome(result="skipped", reason=SkipReason.ALREADY_RIGHT, channel=decision.channel)
 
 
@@ -253,5 +255,7 @@ def _now() -> float:
     return asyncio.get_running_loop().time()
 
 
-def _skipped(decision: Skip) -> Outcome:
+def _skipped(decision: Skip, work: Work) -> Outcome:
+    if decision.reason is SkipReason.UNKNOWN_STATE and not isinstance(work, RelationFound):
+        raise UnknownState("a state that looks like ours is in no channel")
     return Outcome(result="skipped", reason=decision.reason, channel=decision.channel or "")
