@@ -65,13 +65,16 @@ class DeliveryLog:
                 self._end(delivery, outcome.result, outcome.reason)
                 if outcome.result == "marked":
                     self._marks.labels(outcome.channel).inc()
-                bound.info(
-                    "delivery.done",
-                    result=outcome.result,
-                    reason=outcome.reason,
-                    channel=outcome.channel,
+                done = {
+                    "result": outcome.result,
+                    "reason": outcome.reason,
+                    "channel": outcome.channel,
                     **{f"part_{name}": part for name, part in outcome.parts.items()},
-                )
+                }
+                if outcome.trouble is None:
+                    bound.info("delivery.done", **done)
+                else:
+                    bound.error("delivery.done", **done, trouble=_failure(outcome.trouble))
             case Settle():
                 self._end(delivery, "settled", outcome.reason)
                 bound.info("delivery.done", result="settled", reason=outcome.reason)

@@ -23,6 +23,7 @@ from shared.domain.errors import (
     TagUnknown,
     TooEarly,
     TransientError,
+    UnknownCode,
     UnknownState,
     WeComError,
     WelcomeRefused,
@@ -120,7 +121,7 @@ def decide(error: Exception, *, task: Task, work: Work | None, attempts: int, no
     if work is None or isinstance(error, PoisonMessage):
         return Park(failure=failure)
     if task is Task.WELCOME:
-        return _decide_welcome(error, failure, age=now - work.created_at)
+        return _decide_welcome(error, failure, attempts=attempts, age=now - work.created_at)
     match error:
         case PartsFailed():
             return _soonest([decide(each, task=task, work=work, attempts=attempts, now=now) for each in error.errors])
@@ -175,12 +176,12 @@ def describe(error: Exception) -> Failure:
             return Failure(reason=raised_at(error))
 
 
-def _decide_welcome(error: Exception, failure: Failure, *, age: float) -> Verdict:
+def _decide_welcome(error: Exception, failure: Failure, *, attempts: int, age: float) -> Verdict:
     """A welcome has 20 seconds: try again each second while they last."""
     if isinstance(error, WelcomeRefused):
         return Settle(reason="welcome_refused")
-    if isinstance(error, PermanentError):
-        return Park(failure=failure)
+    if isinstance(error, PermanentError) or (isinstance(error, UnknownCode) and attempts):
+        return Park(failure=failure)  # nothing that changes in twenty seconds
     if age + 1 >= WELCOME_SECONDS:
         return Settle(reason="welcome_expired")
     return Retry(delay=1, counted=True, failure=failure)

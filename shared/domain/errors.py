@@ -26,6 +26,7 @@ Every failure that Qudao names. The class decides what happens next; nothing bra
         ├── UnknownCode         a code not in the table                       a few retries, then parked
         └── PermanentError      this call will never succeed                  parked at once
             ├── ContentRefused  40201, 40204: the text was taken for spam     the text without names, then parked
+            ├── AttachmentRefused  40007 and others: an attachment is no good  the welcome without attachments
             ├── NameTaken       40071: there is one of this name by now       looked up again
             ├── TagUnknown      40068: no such tag, or not yet                looked up again, few retries
             └── WelcomeRefused  41050, 41051, 41053: code spent or too late   settled
@@ -176,6 +177,10 @@ class WelcomeRefused(PermanentError):
 
 class ContentRefused(PermanentError):
     """The text was taken for spam: by WeCom, or by WeChat. Often it is the customer's nickname."""
+
+
+class AttachmentRefused(PermanentError):
+    """A welcome's attachment is refused, and so the whole welcome: a media id older than three days, most often."""
 
 
 class NameTaken(PermanentError):

@@ -14,6 +14,7 @@ from ipaddress import ip_address
 from typing import Final
 
 from shared.domain.errors import (
+    AttachmentRefused,
     ConfigurationNeeded,
     Congested,
     ContentRefused,
@@ -49,6 +50,7 @@ class ErrorClass(StrEnum):
     AGE = "age"
     BUG = "bug"
     CONTENT = "content"
+    ATTACHMENT = "attachment"
     TAKEN = "taken"
     TAG = "tag"
     WELCOME = "welcome"
@@ -73,8 +75,10 @@ _PERM = ErrorClass.PERM
 _AGE = ErrorClass.AGE
 _BUG = ErrorClass.BUG
 _WELCOME = ErrorClass.WELCOME
+_ATTACHMENT = ErrorClass.ATTACHMENT
 
 _REPORT = "Report it to Qudao's developers with the hint."
+_ATTACH = "Renew the channel's attachments in channels.toml."
 _RANGE = "Add the member to the app's visible range (应用可见范围)."
 _ALLOW = "Add the app under 客户联系 → 可调用接口的应用, and use its own secret."
 
@@ -185,6 +189,13 @@ ERRCODES: Final[dict[int, Reading]] = {
     # Content
     40201: Reading(ErrorClass.CONTENT, "the text was refused as spam", "Change the text."),
     40204: Reading(ErrorClass.CONTENT, "WeChat refused the text as spam", "Change the text."),
+    # Media: ids of media/upload live three days (doc 10112, 90455)
+    40004: Reading(_ATTACHMENT, "the kind of media is invalid", _ATTACH),
+    40005: Reading(_ATTACHMENT, "the kind of file is invalid", _ATTACH),
+    40006: Reading(_ATTACHMENT, "the file's size is invalid", _ATTACH),
+    40007: Reading(_ATTACHMENT, "the media id is invalid, or older than three days", _ATTACH),
+    40008: Reading(_ATTACHMENT, "the kind of message is invalid", _ATTACH),
+    40009: Reading(_ATTACHMENT, "the picture's size is invalid", _ATTACH),
     # Tags
     40068: Reading(ErrorClass.TAG, "no such tag, or it belongs to another app", "Check the channel's tags."),
     40071: Reading(ErrorClass.TAKEN, "a tag of this name exists already"),
@@ -203,8 +214,8 @@ ERRCODES: Final[dict[int, Reading]] = {
     41050: Reading(_WELCOME, "the welcome code is spent or older than 20 seconds"),
     41051: Reading(_WELCOME, "the welcome was sent already, or the two are chatting"),
     41053: Reading(_WELCOME, "the customer has not agreed to the chat archive"),
-    41064: Reading(_BUG, "too many attachments", _REPORT),
-    41065: Reading(_BUG, "an attachment's type is wrong", _REPORT),
+    41064: Reading(_ATTACHMENT, "too many attachments", _ATTACH),
+    41065: Reading(_ATTACHMENT, "an attachment's type is wrong", _ATTACH),
     41096: Reading(_RETRY, "another app is sending with this welcome code: again within its 20 seconds"),
     # Features Qudao does not use, listed so that nobody mistakes them
     40097: Reading(_PERM, "the member has not left the corp"),
@@ -233,6 +244,9 @@ _AT_ENDPOINT: Final[dict[tuple[str, int], Reading]] = {
     ),
     # No id was sent, and the same call works later (seen in the field).
     ("externalcontact/add_corp_tag", 40068): Reading(_RETRY, "WeCom did not know a tag id though none was sent"),
+    ("externalcontact/send_welcome_msg", 40058): Reading(
+        _ATTACHMENT, "a field is invalid: most often one of an attachment that is too long", _ATTACH
+    ),
     ("externalcontact/add_contact_way", 40058): Reading(
         _BUG, "a field is invalid: most often a state or remark of more than 30 characters", _REPORT
     ),
@@ -263,6 +277,7 @@ _EXCEPTIONS: Final[dict[ErrorClass, type[WeComError]]] = {
     ErrorClass.AGE: TooEarly,
     ErrorClass.BUG: PermanentError,
     ErrorClass.CONTENT: ContentRefused,
+    ErrorClass.ATTACHMENT: AttachmentRefused,
     ErrorClass.TAKEN: NameTaken,
     ErrorClass.TAG: TagUnknown,
     ErrorClass.WELCOME: WelcomeRefused,

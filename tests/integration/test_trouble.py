@@ -12,6 +12,7 @@ SHORT = {"QUDAO_QUOTA_MINUTE_SECONDS": "3", "QUDAO_QUOTA_HOUR_SECONDS": "3600"}
 """A brake lasts three seconds."""
 
 REMARK, TAG, ADD_TAG = "externalcontact/remark", "externalcontact/mark_tag", "externalcontact/add_corp_tag"
+WELCOME = "externalcontact/send_welcome_msg"
 REFUSED, SPAM, TAKEN, UNKNOWN, NO_FUNCTION = 48002, 40201, 40071, 40068, 84074
 
 
@@ -130,3 +131,25 @@ async def test_details_carry_our_state_where_the_event_carries_another_system_s(
         rig.simulator.configure(state_foreign_in_event_rate=1.0)
         relation = await rig.scan("qd_unset", name="Nana")
         assert relation.remark == "微博-Nana"
+
+
+@pytest.mark.parametrize("code", [40007, 40058])
+async def test_a_refused_attachment_costs_the_attachments_alone(tmp_path, code):
+    """A media id has expired: the text goes out at once without it, in two calls, and a person is told."""
+    async with marking(tmp_path) as rig:
+        rig.simulator.fail("errcode", WELCOME, count=1, code=code)
+        relation = await rig.scan("qd_full", name="Nana")
+        assert relation.welcomed_with == {"text": {"content": "你好 Nana，欢迎！"}}
+        done = await rig.process.logged("delivery.done", lane="fast", reason="without_attachments")
+        assert (done["level"], done["trouble"]["errcode"]) == ("error", code)
+        assert "channels.toml" in done["trouble"]["reason"]
+        assert rig.calls("send_welcome_msg") == 2
+
+
+async def test_a_welcome_of_refused_attachments_alone_is_parked_at_once(tmp_path):
+    """There is no text to send instead; it is not tried nineteen times."""
+    async with marking(tmp_path) as rig:
+        rig.simulator.fail("errcode", WELCOME, rate=1.0, code=40007)
+        scan = await rig.simulator.scan(state="qd_silent", customer={"name": "Nana"})
+        parked = await rig.process.logged("delivery.parked", customer=scan.external_userid)
+        assert (parked["errcode"], rig.calls("send_welcome_msg")) == (40007, 1)

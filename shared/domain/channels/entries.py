@@ -146,7 +146,7 @@ class MiniProgramEntry(_Attachment):
 
     msgtype: Literal["miniprogram"]
     title: Annotated[Filled, _bytes_up_to(64)]
-    pic_media_id: Filled
+    pic_media_id: Annotated[Filled, _bytes_up_to(128)]
     appid: Filled
     page: Filled
 

@@ -3,6 +3,7 @@
 import pytest
 
 from shared.domain.errors import (
+    AttachmentRefused,
     ConfigurationNeeded,
     Congested,
     ContentRefused,
@@ -45,8 +46,9 @@ DOCUMENTED = {
         81013 84083 40097 41091 50001 60136 81011 90500 90501 90502""",
     ErrorClass.AGE: "40096 84061 84084",
     ErrorClass.BUG: """40033 40035 40058 40063 40206 41001 41009 41035 41037 41038 41039 41040 41042 41043 41049
-        41064 41065 45029 82001""",
+        45029 82001""",
     ErrorClass.CONTENT: "40201 40204",
+    ErrorClass.ATTACHMENT: "40004 40005 40006 40007 40008 40009 41064 41065",
     ErrorClass.TAKEN: "40071",
     ErrorClass.TAG: "40068",
     ErrorClass.WELCOME: "41050 41051 41053",
@@ -63,6 +65,7 @@ ERRORS = {
     ErrorClass.STAFF: StaffBlocked,
     ErrorClass.PERM: PermanentError,
     ErrorClass.CONTENT: ContentRefused,
+    ErrorClass.ATTACHMENT: AttachmentRefused,
     ErrorClass.TAKEN: NameTaken,
     ErrorClass.TAG: TagUnknown,
     ErrorClass.AGE: TooEarly,
