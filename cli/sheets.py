@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,9 @@ from shared.domain.errors import ConfigurationError
 
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 """What makes a spreadsheet compute a cell, the wide forms included, which some of them fold."""
+
+_PARTED: Final = re.compile(rf"(;\s*|(?<=\S)[\t\r\n]\s*)(?=[{re.escape(''.join(_FORMULA))}])")
+"""Where a cell begins to a spreadsheet that parts them by semicolons or tabs, as it does in half of Europe."""
 
 Row = Sequence[str | int]
 
@@ -30,7 +34,7 @@ def sheet(path: Path, headings: Sequence[str]) -> Iterator[Callable[[Row], None]
         # for its owner's eyes: such files hold customers' names
         descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with open(descriptor, "w", encoding="utf-8-sig", newline="") as file:  # noqa: PTH123 - a descriptor, no path
-            writer = csv.writer(file)
+            writer = csv.writer(file, quoting=csv.QUOTE_ALL)
             writer.writerow(headings)
             yield lambda row: writer.writerow([_cell(value) for value in row])
         unfinished.replace(path)
@@ -41,7 +45,8 @@ def sheet(path: Path, headings: Sequence[str]) -> Iterator[Callable[[Row], None]
 
 
 def _cell(value: str | int) -> str | int:
-    """Return *value*, as text that begins with an apostrophe where a spreadsheet would compute it."""
-    if isinstance(value, str) and value.lstrip(" ").startswith(_FORMULA):
-        return f"'{value}"
-    return value
+    """Return *value*, as text with an apostrophe wherever a spreadsheet would compute it."""
+    if not isinstance(value, str):
+        return value
+    value = _PARTED.sub(r"\1'", value)
+    return f"'{value}" if value.lstrip(" ").startswith(_FORMULA) else value

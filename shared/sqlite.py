@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from errno import EINVAL, ENOENT
 from pathlib import Path
+from time import monotonic, sleep
 from typing import Any, Final, Generic, Self, TypeVar
 
 import apsw
@@ -285,7 +286,7 @@ def _connect(path: Path, *, writes: bool) -> Connection:
     connection = Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
     try:
         connection.set_busy_timeout(BUSY_MS)
-        journal = connection.pragma("journal_mode", "wal")
+        journal = _write_ahead(connection)
         connection.execute(_SETTINGS)
         connection.pragma("query_only", not writes)
     except BaseException:
@@ -295,6 +296,23 @@ def _connect(path: Path, *, writes: bool) -> Connection:
         connection.close()
         raise OSError(EINVAL, "no write-ahead log is possible there")
     return connection
+
+
+def _write_ahead(connection: Connection) -> str:
+    """
+    Switch a new file to a write-ahead log, and return which journal it has.
+
+    Of several who open a new file at once all but one are told that it is busy, without the wait that they asked for:
+    SQLite sees a deadlock coming.
+    """
+    until = monotonic() + BUSY_MS / 1000
+    while True:
+        try:
+            return str(connection.pragma("journal_mode", "wal"))
+        except apsw.BusyError:
+            if monotonic() > until:
+                raise
+            sleep(0.01)
 
 
 def _run(connection: Connection, jobs: list[_Job[Any, Any]]) -> None:

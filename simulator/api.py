@@ -161,7 +161,7 @@ class CgiBin:
         call = Call(scenario=self._scenario, app=app, query=query, body=fields, admit=admission)
         result = endpoint.serve(call)
         admission()
-        return result
+        return {**result, "errmsg": _WARNING} if call.warned else result
 
     def _check_app(self, app: App, address: str, endpoint: Endpoint) -> None:
         if not app.trusts(address, self._scenario.clock.time()):

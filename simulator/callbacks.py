@@ -45,6 +45,8 @@ def sealed(scenario: Scenario, delivery: DueCallback) -> tuple[str, bytes]:
     query = signed_query(scenario, keys, encrypted)
     if scenario.config.envelope is Envelope.JSON:
         return query, orjson.dumps({"tousername": corp_id, "encrypt": encrypted, "agentid": str(app.agent_id)})
+    if scenario.config.envelope is Envelope.JSON_CAPITALS:
+        return query, orjson.dumps({"ToUserName": corp_id, "Encrypt": encrypted, "AgentID": str(app.agent_id)})
     shuffle = scenario.random if scenario.config.shuffle_envelope else None
     return query, _xml_envelope(corp_id, app.agent_id, encrypted, shuffle)
 

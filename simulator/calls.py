@@ -28,6 +28,7 @@ class Call:
     Attributes:
         query: Of the URL.
         body: The JSON object, ``{}`` for GET.
+        warned: A field was of the wrong type and taken all the same; the answer warns of it.
         admit: Raises 45009, 45033 or 45035 when a limit is overrun; to be called before any effect.
         journal_userid: The relation the call is about, for the journal.
     """
@@ -37,11 +38,17 @@ class Call:
     query: Mapping[str, str]
     body: dict[str, Any] = field(default_factory=dict)
     admit: Callable[[], None] = lambda: None
+    warned: bool = False
 
     @property
     def corp(self) -> Corp:
         """The caller's corp."""
         return self.scenario.corp
+
+    @property
+    def documented(self) -> bool:
+        """Whether to answer as the documentation says, rather than as the live service was seen to."""
+        return self.scenario.config.documented
 
     @property
     def now(self) -> float:
@@ -66,11 +73,20 @@ class Call:
 
     def integer(self, name: str, default: int | None = None, *, missing: int = 40063) -> int:
         """Return an integer of the body."""
-        value = self.body.get(name, default)
+        value = self.number(name)
+        value = default if value is None else value
         if value is None:
             raise ApiError(missing)
         if not isinstance(value, int) or isinstance(value, bool):
             raise invalid(name, "should be integer")
+        return value
+
+    def number(self, name: str) -> object:
+        """Return a value of the body; a number that came as text is taken for one, with a warning."""
+        value = self.body.get(name)
+        if isinstance(value, str) and value.lstrip("-").isdecimal() and not self.documented:
+            self.warned = True
+            return int(value)
         return value
 
     def boolean(self, name: str, *, default: bool) -> bool:
@@ -87,6 +103,9 @@ class Call:
         value = self.body.get(name)
         if value is None:
             return []
+        if isinstance(value, str) and not self.documented:
+            self.warned = True
+            return []
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
             raise invalid(name, "should be array of string")
         return value
@@ -100,11 +119,11 @@ class Call:
             raise invalid(name, "should be array of integer")
         return value
 
-    def member(self, userid: str) -> Member:
-        """Return a member the app may act on: 60111 for nobody, 40003 for one who left, 60011 out of range."""
+    def member(self, userid: str, *, unknown: int = 60111) -> Member:
+        """Return a member the app may act on: *unknown* for nobody, 40003 for one who left, 60011 out of range."""
         member = self.corp.member(userid)
         if member is None:
-            raise ApiError(60111)
+            raise ApiError(60111 if self.documented else unknown)
         if member.departed:
             raise ApiError(40003)
         if not self.app.sees(member.userid):
@@ -113,7 +132,7 @@ class Call:
 
     def relation(self, userid: str, external_userid: str) -> Follow:
         """Return a relation that may be written: 40096 for an unknown customer, 84061 for no contact, or not yet."""
-        member = self.member(userid)
+        member = self.member(userid, unknown=40003)
         if external_userid not in self.corp.customers:
             raise ApiError(40096)
         relation = member.relations.get(external_userid)

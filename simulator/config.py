@@ -85,6 +85,8 @@ class Envelope(StrEnum):
 
     XML = "xml"
     JSON = "json"
+    JSON_CAPITALS = "json_capitals"
+    """JSON with the names of the XML form."""
 
 
 class EmptyBatch(StrEnum):
@@ -105,6 +107,8 @@ class SimulatorConfig:
         latency: Time an API call takes, by endpoint; ``default_latency`` for all others.
         latency_scale: Factor on all of them; 0 answers at once.
         rate_check: Limits before or after the other checks.
+        personal_tags: Members have private tags, which `get` shows without an id.
+        documented: Answer as the documentation says where the live service was seen to answer otherwise.
         malformed_json: Fate of a body that is no JSON.
         unknown_fields: Add a field nobody knows to every answer.
         debug_per_minute: Calls with ``debug=1`` per minute and API.
@@ -180,6 +184,8 @@ class SimulatorConfig:
     default_latency: float = 0.02
     latency_scale: float = 1.0
     rate_check: RateCheck = RateCheck.LAST
+    personal_tags: bool = False
+    documented: bool = False
     malformed_json: MalformedJson = MalformedJson.WARN
     unknown_fields: bool = False
     debug_per_minute: int = 5
@@ -235,7 +241,7 @@ class SimulatorConfig:
     cursor_lifetime: float = 600.0
     short_page_rate: float = 0.0
     empty_batch: EmptyBatch = EmptyBatch.LIST
-    tag_limit: int = 3000
+    tag_limit: int = 10_000
 
     minute_window: float = 60.0
     hour_window: float = 3600.0

@@ -62,7 +62,7 @@ def _qr_code(scenario: Scenario, way: ContactWay) -> Result:
 
 
 def _choice(call: Call, name: str, missing: int, bad: int) -> int:
-    value = call.body.get(name)
+    value = call.number(name)
     if value is None:
         raise ApiError(missing)
     if type(value) is not int or value not in (1, 2):
@@ -74,9 +74,18 @@ def _changes(call: Call, way: dict[str, Any]) -> dict[str, Any]:
     """Return the fields of the call, each checked against the rules for a way of this type and scene."""
     changes: dict[str, Any] = {}
     for name in _CHANGEABLE:
-        if call.body.get(name) is not None:
+        if call.body.get(name) is not None and not _means_nothing(call, way, name):
             changes[name] = _field(call, way, name)
     return changes
+
+
+def _means_nothing(call: Call, way: dict[str, Any], name: str) -> bool:
+    """Tell whether a field is one that many clients send without need, and that the live service passes over."""
+    if call.documented:
+        return False
+    if name == "style":
+        return way["scene"] != 1 and call.number(name) in (0, 1)
+    return name in ("expires_in", "chat_expires_in") and not way["is_temp"] and call.number(name) == 0
 
 
 def _field(call: Call, way: dict[str, Any], name: str) -> object:
@@ -185,14 +194,22 @@ def _way(call: Call) -> ContactWay:
 def get(call: Call) -> Result:
     """Return a contact way; whether it is exclusive is told by no page."""
     way = _way(call)
-    return {"contact_way": {"config_id": way.config_id, **way.fields, **_qr_code(call.scenario, way)}}
+    return {"contact_way": {"config_id": way.config_id, **_shown(way.fields), **_qr_code(call.scenario, way)}}
+
+
+def _shown(fields: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of a way as they are read: the picture of the closing words comes back as an address."""
+    conclusions = fields.get("conclusions")
+    if not isinstance(conclusions, dict) or "image" not in conclusions:
+        return fields
+    return fields | {"conclusions": conclusions | {"image": {"pic_url": "https://wework.qpic.cn/simulated"}}}
 
 
 def list_ways(call: Call) -> Result:
     """List the ids of the ways made in a span of time, temporary ones and very old ones excluded."""
     now = int(call.now)
-    start = max(call.integer("start_time", now - _LIST_WINDOW), _LISTED_SINCE)
-    end = call.integer("end_time", now)
+    start = max(call.integer("start_time", 0) or now - _LIST_WINDOW, _LISTED_SINCE)
+    end = call.integer("end_time", 0) or now
     limit = min(max(call.integer("limit", 100), 1), _LIST_LIMIT)
     cursor = call.optional_text("cursor") or ""
     listed = [w for w in call.corp.ways.values() if start <= w.created_at <= end and not w.is_temp]

@@ -12,6 +12,10 @@ _BATCH_LIMIT = 100
 _MOST_CURSORS = 10_000
 
 
+_CHANNELS_WAY = 10
+"""add_way of a customer who came through WeChat Channels (视频号)."""
+
+
 def get_follow_user_list(call: Call) -> Result:
     """List the members who have the customer-contact function and are in the app's visible range."""
     return {"follow_user": [m.userid for m in call.corp.members() if _follows(call, m)]}
@@ -23,7 +27,7 @@ def _follows(call: Call, member: Member) -> bool:
 
 def list_customers(call: Call) -> Result:
     """List a member's customers; 84061 for a member without any, as the live service does."""
-    member = call.member(call.text("userid", 41009))
+    member = call.member(call.text("userid", 41009 if call.documented else 60111), unknown=40003)
     if not member.contact_function:
         raise ApiError(84061)
     found = [rel.customer.external_userid for rel in member.relations.values() if _readable(call, rel)]
@@ -86,7 +90,10 @@ def _contact(customer: Customer) -> Result:
         contact["corp_name"] = customer.corp_name
         contact["corp_full_name"] = customer.corp_name
         contact["position"] = ""
-        contact["external_profile"] = {"external_attr": []}
+        contact["external_profile"] = {
+            "external_corp_name": customer.corp_name,
+            "external_attr": [{"type": 0, "name": "职位", "text": {"value": "经理"}}],
+        }
     return contact
 
 
@@ -111,6 +118,8 @@ def _follow(call: Call, relation: Follow) -> Result:
     }
     if relation.customer.type == 1:
         info["remark_corp_name"] = relation.remark_company
+    if relation.add_way == _CHANNELS_WAY:
+        info["wechat_channels"] = {"nickname": "视频号", "source": 1}
     if relation.state:
         info["state"] = relation.state
     return info
@@ -122,6 +131,8 @@ def _follow_user(call: Call, relation: Follow) -> Result:
         if found := call.corp.tag(tag_id):
             group, tag = found
             tags.append({"group_name": group.name, "tag_name": tag.name, "tag_id": tag.id, "type": 1})
+    if call.scenario.config.personal_tags:
+        tags.append({"group_name": "个人标签", "tag_name": "重要", "type": 2})
     return {**_follow(call, relation), "tags": tags}
 
 

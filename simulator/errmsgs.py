@@ -22,6 +22,8 @@ ERRMSGS: dict[int, str] = {
     41002: "corpid missing",
     41004: "corpsecret missing",
     41009: "userid missing",
+    41017: "tagid missing",
+    41018: "tagname missing",
     41035: "external userid missing",
     41037: "contact way type missing",
     41038: "contact way scene missing",

@@ -60,7 +60,7 @@ class Scenario:
     def emit(self, fields: dict[str, str]) -> None:
         """Send an event of any kind to every app that receives events and sees the member named in it."""
         now = self.clock.time()
-        as_json = self.config.envelope is Envelope.JSON
+        as_json = self.config.envelope is not Envelope.XML
         message = events.message(self.corp.corp_id, int(now), fields, as_json=as_json)
         userid = fields.get("UserID", "")
         for app in self.corp.apps.values():

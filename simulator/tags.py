@@ -48,12 +48,22 @@ def _shown(group: TagGroup, tags: Iterable[Tag]) -> Result:
 
 
 def add_corp_tag(call: Call) -> Result:
-    """Add tags to a group, which is made when its name is new; names that the group has are not made twice."""
+    """
+    Add tags to a group, which is made when its name is new.
+
+    A name that the group has makes the whole call fail (40071); as documented it would be passed over.
+    """
     wanted = _wanted_tags(call)
     order = _order(call.body)
     group = _target_group(call)
     if group is not None and group.agent_id != call.app.agent_id:
         raise ApiError(40068)
+    if (
+        group is not None
+        and not call.documented
+        and any(t.name in wanted and not t.deleted for t in group.tags.values())
+    ):
+        raise ApiError(40071)
     count = sum(not t.deleted for g in call.corp.tag_groups.values() for t in g.tags.values())
     if count + len(wanted) > call.scenario.config.tag_limit:
         raise ApiError(40126)
@@ -61,19 +71,25 @@ def add_corp_tag(call: Call) -> Result:
     if group is None:
         group = _new_group(call, order)
     made = [_add_tag(call, group, name, tag_order) for name, tag_order in wanted.items()]
-    return {"tag_group": _shown(group, made)}
+    return {"tag_group": _without_deleted(_shown(group, made))}
+
+
+def _without_deleted(group: Result) -> Result:
+    """Return *group* without what only a question by id answers."""
+    tags = [{name: value for name, value in tag.items() if name != "deleted"} for tag in group["tag"]]
+    return {name: value for name, value in group.items() if name != "deleted"} | {"tag": tags}
 
 
 def _wanted_tags(call: Call) -> dict[str, int]:
     tags = call.body.get("tag")
     if not isinstance(tags, list) or not tags or not all(isinstance(tag, dict) for tag in tags):
         raise ApiError(40063)
-    return {_name(tag.get("name")): _order(tag) for tag in tags}
+    return {_name(tag.get("name"), empty=40063 if call.documented else 41018): _order(tag) for tag in tags}
 
 
-def _name(name: object) -> str:
+def _name(name: object, *, empty: int = 40063) -> str:
     if not isinstance(name, str) or not name:
-        raise ApiError(40063)
+        raise ApiError(empty)
     if len(name) > _NAME_LIMIT:
         raise invalid("name", f"exceed max length {_NAME_LIMIT}")
     return name
@@ -119,9 +135,13 @@ def _add_tag(call: Call, group: TagGroup, name: str, order: int) -> Tag:
     return tag
 
 
+def _missing_id(call: Call) -> int:
+    return 40063 if call.documented else 41017
+
+
 def edit_corp_tag(call: Call) -> Result:
     """Rename or reorder a tag or a group that this app made; 40071 for a name that is taken."""
-    target, siblings = _own(call, call.text("id"))
+    target, siblings = _own(call, call.text("id", _missing_id(call)))
     name = call.optional_text("name")
     order = _order(call.body) if "order" in call.body else target.order
     if name and any(other is not target and other.name == _name(name) for other in siblings):
@@ -148,7 +168,7 @@ def del_corp_tag(call: Call) -> Result:
     """Delete tags and groups that this app made; a group without tags goes with its last one."""
     ids = [*call.texts("tag_id"), *call.texts("group_id")]
     if not ids:
-        raise ApiError(40063)
+        raise ApiError(_missing_id(call))
     targets = [_own(call, tag_or_group)[0] for tag_or_group in ids]
     call.admit()
     for target in targets:
@@ -165,8 +185,8 @@ def mark_tag(call: Call) -> Result:
     userid = call.text("userid", 41009)
     external_userid = call.text("external_userid", 41035)
     add, remove = call.texts("add_tag"), call.texts("remove_tag")
-    if not add and not remove:
-        raise ApiError(40063)
+    if not add and not remove and not call.warned:
+        raise ApiError(_missing_id(call))
     relation = call.relation(userid, external_userid)
     if any(call.corp.tag(tag_id) is None for tag_id in add):
         raise ApiError(40068)

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Final
 
 from shared.domain.channels.model import Channels
+from shared.domain.errors import AnotherCorps
 from shared.domain.events import Lane, Task, Work, task_of
 from shared.queue.message import Failure
 from shared.wecom.client import REMARK
@@ -43,4 +44,9 @@ def handlers_with(services: Services, channels: Callable[[], Channels]) -> dict[
 
 
 def _bind(lane: Lane, services: Services, channels: Callable[[], Channels]) -> Handler:
-    return lambda work, before: HANDLERS[task_of(work, lane)](work, before, replace(services, channels=channels()))
+    async def handle(work: Work, before: Failure | None) -> Outcome:
+        if work.corp != services.corp:
+            raise AnotherCorps("the message is another corp's")
+        return await HANDLERS[task_of(work, lane)](work, before, replace(services, channels=channels()))
+
+    return handle

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from shared.domain.errors import (
+    AnotherCorps,
     CallAborted,
     ConfigurationNeeded,
     Congested,
@@ -118,7 +119,7 @@ def decide(error: Exception, *, task: Task, work: Work | None, attempts: int, no
     *work* is None when it could not even be decoded, *attempts* counts those before this one, *now* is Unix seconds.
     """
     failure = describe(error)
-    if work is None or isinstance(error, PoisonMessage):
+    if work is None or isinstance(error, PoisonMessage | AnotherCorps):
         return Park(failure=failure)
     if task is Task.WELCOME:
         return _decide_welcome(error, failure, attempts=attempts, age=now - work.created_at)
@@ -170,6 +171,10 @@ def describe(error: Exception) -> Failure:
             return describe(error.errors[0])
         case UnknownState():
             return Failure(reason="the state is in no channel of the channels file")
+        case AnotherCorps():
+            return Failure(
+                reason="another corp's: two deployments share a queue. Give each its own vhost or QUDAO_QUEUE_PREFIX"
+            )
         case PoisonMessage():
             return Failure(reason=f"cannot be decoded: {error.reason}")
         case _:

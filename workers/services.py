@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from shared.clock import Clock
 from shared.domain.channels.model import Channels
 from shared.domain.events import Lane
+from shared.domain.ids import CorpId
 from shared.wecom.client import WeCom
 from workers.outcome import Part
 from workers.tags import Tags
@@ -17,12 +18,14 @@ class Services:
     What handlers act with.
 
     Attributes:
+        corp: Whose work this is; another corp's is parked.
         wecom: The API client, bound to the lane the work came from.
         channels: The channels as configured.
         tags: Corp tags by name.
         count_part: Is told how each part of a mark ended.
     """
 
+    corp: CorpId
     wecom: WeCom
     channels: Channels
     clock: Clock

@@ -4,20 +4,20 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import typer
 from rich.console import Console
 
 from cli.channels.desk import Desk, ask_who_is_able, held_desk, open_bulk_api, open_desk, way_reader
-from cli.channels.tables import failure_lines, outcome_document, plan_document, plan_headline, plan_table
+from cli.channels.tables import failure_lines, outcome_document, plan_document, plan_headline, plan_table, shortened
 from cli.failures import FAILED, MISCONFIGURED, UNSAFE, fail
 from cli.output import print_json, print_line
 from cli.progress import new_progress, printer
 from cli.signals import stopped_by_signal
 from cli.times import CLOCK
-from shared.domain.channels.file import place_of
+from shared.domain.channels.file import KeyPlaces
 from shared.domain.channels.plans import Plan, Step, StepKind, make_plan
 from shared.domain.errors import ConfigurationError
 from shared.domain.ids import StaffUserId
@@ -79,7 +79,8 @@ async def _planned(desk: Desk, *, prune: bool, refresh: bool) -> _Planned:
             observed = await reader.observe(desk.channels, desk.lock, now=CLOCK.time(), anew=refresh)
             plan = make_plan(desk.channels, desk.lock, observed, prune=prune)
             wrong = await inabilities(wecom, _staff_of(plan), able)
-    return _Planned(plan=plan, problems=_staff_problems(desk, plan, wrong))
+    problems, notes = _unable(desk, plan, wrong)
+    return _Planned(plan=replace(plan, notes=(*plan.notes, *notes)), problems=problems)
 
 
 def _new_staff(step: Step) -> Sequence[StaffUserId]:
@@ -89,21 +90,34 @@ def _new_staff(step: Step) -> Sequence[StaffUserId]:
 
 
 def _staff_of(plan: Plan) -> list[StaffUserId]:
-    return [userid for step in plan.steps for userid in _new_staff(step)]
+    """Return the members of all ways that will be there."""
+    return [userid for step in plan.steps if step.fields for userid in step.fields.staff]
 
 
-def _staff_problems(desk: Desk, plan: Plan, wrong: Mapping[StaffUserId, str]) -> list[str]:
-    """Return a line for each wrong member of each channel that would need them, with its place in the file."""
+def _unable(desk: Desk, plan: Plan, wrong: Mapping[StaffUserId, str]) -> tuple[Sequence[str], Sequence[str]]:
+    """
+    Return what makes the plan impossible, and what a person should know besides, each with its place in the file.
+
+    A member who is *wrong* cannot be put on a way. On a way that stays as it is, they are one whom a customer scans
+    for and does not find: WeCom says nothing of it, and the code is printed somewhere.
+    """
     if not wrong:
-        return []
+        return (), ()
     path = desk.settings.channels
-    text = path.read_text(encoding="utf-8")
-    return [
-        f"{place_of('staff', desk.channels.by_key[step.key], text, source=str(path))}: {userid}: {wrong[userid]}"
-        for step in plan.steps
-        for userid in _new_staff(step)
-        if userid in wrong
-    ]
+    places = KeyPlaces(path.read_text(encoding="utf-8"), str(path))
+    problems: dict[str, None] = {}
+    silent: dict[str, list[str]] = {}
+    for step in plan.steps:
+        if (fields := step.fields) is None:
+            continue
+        for userid in (each for each in fields.staff if each in wrong):
+            said = f"{places.of('staff', desk.channels.by_key[step.key])}: {userid}: {wrong[userid]}"
+            if userid in _new_staff(step):
+                problems[said] = None
+            else:
+                alone = all(each in wrong for each in fields.staff) and not fields.party
+                silent.setdefault(said, []).append(f"{step.key} (nobody else)" if alone else step.key)
+    return list(problems), [f"{said}. Codes that name them: {shortened(keys)}" for said, keys in silent.items()]
 
 
 def _show(plan: Plan) -> None:

@@ -13,6 +13,8 @@ LEAST_WIDTH: Final = 400
 """Pixels; a smaller code is enlarged by a whole factor, so that its edges stay sharp."""
 
 MOST_SIDE: Final = 4096
+"""Pixels; no side may be twice the other, either: a code is a square, and a strip would be enlarged without end."""
+
 _SIZE: Final = 0.075
 _SMALLEST: Final = 0.04
 _LINES: Final = 2
@@ -46,7 +48,7 @@ def draw_card(picture: bytes, name: str) -> bytes:
 def _read(picture: bytes) -> Image.Image:
     try:
         with Image.open(BytesIO(picture), formats=("PNG", "JPEG")) as image:
-            if not 1 <= max(image.size) <= MOST_SIDE:
+            if max(image.size) > min(MOST_SIDE, 2 * min(image.size)):
                 raise PictureUnavailable(f"an image of {image.width} x {image.height} pixels")
             layer = image.convert("RGBA")
     except (OSError, ValueError, SyntaxError) as error:

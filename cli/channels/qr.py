@@ -10,7 +10,7 @@ from typing import Final
 import aiohttp
 
 from shared.domain.errors import ConfigurationError
-from shared.wecom.pictures import PictureUnavailable, fetch_picture
+from shared.wecom.pictures import PictureUnavailable, fetch_picture, open_pictures
 
 _AT_ONCE: Final = 4
 
@@ -50,10 +50,7 @@ async def write_cards(
                 failures[card.channel] = f"its QR code cannot be had: {error}"
             advance()
 
-    async with (
-        aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), proxy=proxy or None) as session,
-        asyncio.TaskGroup() as group,
-    ):
+    async with open_pictures(api_url=api_url, proxy=proxy) as session, asyncio.TaskGroup() as group:
         for _ in range(min(_AT_ONCE, len(pending))):
             group.create_task(work(session))
     return failures

@@ -69,7 +69,7 @@ def _described(step: Step) -> Iterator[str]:
     fields = step.fields
     if step.kind is StepKind.CREATE and fields is not None:
         whom = [*fields.staff, *(f"department {party}" for party in fields.party)]
-        yield f"{fields.memo}: {_shortened(whom)}"
+        yield f"{fields.memo}: {shortened(whom)}"
     for change in step.changes:
         yield f"{change.field}: {_value(change.before)} → {_value(change.after)}"
 
@@ -77,14 +77,15 @@ def _described(step: Step) -> Iterator[str]:
 def _value(value: object) -> str:
     match value:
         case list():
-            return _shortened([str(item) for item in value]) or "nobody"
+            return shortened([str(item) for item in value]) or "nobody"
         case bool():
             return str(value).lower()
         case _:
             return str(value)
 
 
-def _shortened(words: Sequence[str]) -> str:
+def shortened(words: Sequence[str]) -> str:
+    """Return the first five of *words*, and how many more there are."""
     return ", ".join(words[:5]) + (f" and {len(words) - 5} more" if len(words) > 5 else "")
 
 
@@ -187,7 +188,7 @@ def list_table(rows: Sequence[dict[str, Any]], zone: tzinfo) -> Table:
     for row in rows:
         whom = [*row["staff"], *(f"department {party}" for party in row["party"])]
         created = moment(row["created_at"], zone) if row["created_at"] else ""
-        cells = (row["channel"], row["name"], row["state"], row["status"], _shortened(whom), created)
+        cells = (row["channel"], row["name"], row["state"], row["status"], shortened(whom), created)
         table.add_row(*(escape(cell) for cell in cells))
     return table
 
@@ -224,7 +225,7 @@ def unknown_table(title: str, ways: Sequence[Way]) -> Table:
     for heading in ("state", "memo", "staff", "config_id"):
         table.add_column(heading, overflow="fold")
     for way in ways:
-        table.add_row(*map(escape, (way.state, way.fields.memo, _shortened(way.fields.staff))), way.config_id)
+        table.add_row(*map(escape, (way.state, way.fields.memo, shortened(way.fields.staff))), way.config_id)
     return table
 
 

@@ -61,7 +61,14 @@ async def open_worker(
     """Yield a worker, ready to run; it goes by the channels as they are when a delivery comes."""
     async with open_api(settings, deployment, Lane.LIVE) as wecom:
         reporter = DeliveryLog(registry, CLOCK)
-        services = Services(wecom=wecom, channels=channels.current, clock=CLOCK, tags=Tags(), count_part=reporter.part)
+        services = Services(
+            corp=settings.corp_id,
+            wecom=wecom,
+            channels=channels.current,
+            clock=CLOCK,
+            tags=Tags(),
+            count_part=reporter.part,
+        )
         yield Worker(
             queue=deployment.queue,
             handlers=handlers_with(services, lambda: channels.current),

@@ -91,11 +91,11 @@ async def _report(asked: _Asked, *, as_json: bool) -> int:
                 wecom, census, asked.staff, on_walk=lambda walk: _show(bar, walk, census), notify=bar.notify
             )
     found = replace(census.report(), unread=tuple(walk.unread))
-    asked.files.write(found, asked.by)
     if as_json:
         print_json(document(found, asked.by, relations_read=census.read, members=walk.members, unread=walk.unread))
     else:
         print_report(found, asked.by, Console())
+    asked.files.write(found, asked.by)  # last: a full disk does not take what was counted along
     if walk.unread:
         fail(FAILED, *(f"{staff}: not counted, {reason}" for staff, reason in walk.unread.items()))
     return 0

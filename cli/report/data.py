@@ -8,7 +8,7 @@ from cli.report.words import cell_of
 from shared.domain.ids import StaffUserId
 from shared.domain.reports.figures import BY_CHANNEL, Dimension, Report, Row
 
-COUNTS = ("customers", "relations", "to_mark", "marked", "person_wrote")
+COUNTS = ("customers", "relations", "to_mark", "marked", "person_wrote", "ours_older")
 
 
 def document(

@@ -87,6 +87,7 @@ def _totals(report: Report) -> str:
         "relations": f"{total.relations:,}",
         "marked": marked_share(total),
         "a person wrote the remark": f"{total.person_wrote:,}",
+        "ours, older": f"{total.ours_older:,}",
     }
     return "<dl>" + "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in figures.items()) + "</dl>"
 
@@ -116,7 +117,7 @@ def _table(report: Report, dimension: Dimension, palette: Sequence[str] = ()) ->
         [
             '<div class="wide"><table>\n<thead><tr>',
             f'<th class="name">{dimension.value}</th>',
-            *(f"<th>{name}</th>" for name in ("customers", "relations", "marked", "person wrote")),
+            *(f"<th>{name}</th>" for name in ("customers", "relations", "marked", "person wrote", "ours, older")),
             '<th class="bar"></th></tr></thead>\n<tbody>',
             *(
                 _row(row, dimension, row.count.customers / largest, _colour(row, number, palette))
@@ -145,5 +146,5 @@ def _row(row: Row, dimension: Dimension, share: float, colour: str) -> str:
 
 
 def _figures(count: Count) -> str:
-    figures = (f"{count.customers:,}", f"{count.relations:,}", marked_share(count), f"{count.person_wrote:,}")
-    return "".join(f"<td>{figure}</td>" for figure in figures)
+    figures = (count.customers, count.relations, marked_share(count), count.person_wrote, count.ours_older)
+    return "".join(f"<td>{figure if isinstance(figure, str) else f'{figure:,}'}</td>" for figure in figures)

@@ -15,12 +15,16 @@ from cli.options import AsJson, ChangesCsv, Channel, DryRun, Staff
 from cli.output import print_json, print_line
 from cli.surveys.findings import Watch, change_sheet, document, findings_table, stranger_lines, unread_lines
 from cli.times import CLOCK, instant
+from shared.domain.events import Replaces
 from shared.logs import configure_logging
 from shared.settings import Need, load_settings
 from workers.jobs.backfill import choose_channels, choose_staff, drained
 from workers.jobs.survey import CHANGES, Scope, Tally
 
 AddedSince = Annotated[str | None, typer.Option(help="Only customers added since: 2h, 30d, or 2026-11-22T08:00.")]
+RefreshMarks = Annotated[
+    bool, typer.Option("--refresh-marks", help="Replace a remark that another of the channels made, too.")
+]
 Wait = Annotated[bool, typer.Option("--wait", help="Wait until the workers have emptied the bulk lane.")]
 
 
@@ -29,6 +33,7 @@ def backfill(
     staff: Staff = None,
     since: AddedSince = None,
     csv: ChangesCsv = None,
+    refresh_marks: RefreshMarks = False,
     wait: Wait = False,
     dry_run: DryRun = False,
     as_json: AsJson = False,
@@ -36,8 +41,11 @@ def backfill(
     """Mark existing customers by the state of the channel code they came through."""
     if wait and dry_run:
         fail(MISCONFIGURED, "--wait: a dry run queues nothing to wait for")
+    replaces = Replaces.OURS if refresh_marks else Replaces.BY_CHANNEL
     run_async(
-        lambda: _backfill(channel or [], staff or [], since, csv=csv, wait=wait, dry_run=dry_run, as_json=as_json)
+        lambda: _backfill(
+            channel or [], staff or [], since, replaces, csv=csv, wait=wait, dry_run=dry_run, as_json=as_json
+        )
     )
 
 
@@ -45,6 +53,7 @@ async def _backfill(
     keys: list[str],
     members: list[str],
     since: str | None,
+    replaces: Replaces,
     *,
     csv: Path | None,
     wait: bool,
@@ -67,6 +76,7 @@ async def _backfill(
                     staff=await choose_staff(surveyor.wecom, members, notify=watch.notify, sleep=asyncio.sleep),
                     channels=chosen,
                     since=added_since,
+                    replaces=replaces,
                 ),
                 tally=tally,
                 publish=not dry_run,

@@ -40,6 +40,7 @@ _COLUMNS: Final = {
     Finding.INCOMPLETE: "incomplete",
     Finding.RIGHT: "right",
     Finding.PERSON_WROTE: "person wrote",
+    Finding.OURS_OLDER: "ours, older",
     Finding.PARKED: "parked",
 }
 

@@ -8,6 +8,7 @@ Every failure that Qudao names. The class decides what happens next; nothing bra
     ├── CallbackRejected        the callback is not WeCom's, or not readable  4xx, nothing published
     ├── QueueUnavailable        the event could not be made durable           503, WeCom sends again
     ├── PoisonMessage           a queue message that cannot be decoded        parked at once
+    ├── AnotherCorps            a queue message that is another corp's        parked at once
     ├── UnknownState            a state that looks like ours is in no channel waits for the file, a day; then parked
     ├── UnsafePlan              a plan would change too much                  exit 3 unless forced
     ├── CallAborted             the API is held back for long: do not wait    put back, not counted
@@ -64,6 +65,10 @@ class PoisonMessage(QudaoError):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+class AnotherCorps(QudaoError):
+    """A queue message is another corp's: two deployments share one queue."""
 
 
 class UnknownState(QudaoError):

@@ -17,7 +17,16 @@ from shared.domain.channels.model import Attachment, Channel, ChannelKey, Channe
 from shared.domain.events import RelationFound, Replaces, Work
 from shared.domain.ids import TagId
 from shared.domain.relations import Relation
-from shared.domain.remarks import DESCRIPTION_LIMIT, REMARK_LIMIT, WELCOME_LIMIT, clean, fit, same_text, utf8_bytes
+from shared.domain.remarks import (
+    DESCRIPTION_LIMIT,
+    REMARK_LIMIT,
+    WELCOME_LIMIT,
+    clean,
+    fit,
+    same_text,
+    utf8_bytes,
+    utf16_units,
+)
 from shared.domain.templates import Field, Template, date_and_time
 
 WELCOME_SECONDS: Final = 20
@@ -141,7 +150,9 @@ def is_unset(relation: Relation) -> bool:
 
 def owner_of(relation: Relation, channels: Channels) -> Channel | None:
     """Return the channel whose template makes just this remark for this customer; None when a person wrote it."""
-    for channel in channels.all:
+    if utf16_units(clean(relation.remark)) > REMARK_LIMIT:
+        return None
+    for channel in channels.perhaps_of(relation.remark):
         values = _values(channel, None, relation, channels.zone)
         text = fit(channel.remark, values, REMARK_LIMIT) if channel.remark else ""
         if text and same_text(text, relation.remark):

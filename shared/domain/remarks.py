@@ -73,13 +73,13 @@ def same_text(one: str, other: str) -> bool:
     one, other = clean(one), clean(other)
     if one == other:
         return True
-    left, right = _stored(one), _stored(other)
+    left, right = as_stored(one), as_stored(other)
     return left == right != "" and right == other
 
 
-def _stored(text: str) -> str:
-    """Return *text* as a database of three bytes a character keeps it."""
-    return " ".join("".join(character for character in text if ord(character) < 0x10000).split())
+def as_stored(text: str) -> str:
+    """Return *text* clean, and as a database of three bytes a character keeps it."""
+    return " ".join("".join(character for character in clean(text) if ord(character) < 0x10000).split())
 
 
 def shorten(text: str, room: int, measure: Measure = utf16_units) -> str:

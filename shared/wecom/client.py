@@ -156,7 +156,7 @@ class WeCom:
                     raise TransientError(endpoint, meaning="the listing broke off")
                 return
             begun = True
-            yield read(endpoint, types.read_relation_page, answer)
+            yield read(endpoint, types.read_relation_page, answer, _only(staff))
 
     @asynccontextmanager
     async def relation(self, staff: StaffUserId, customer: ExternalUserId) -> AsyncIterator["RelationWriter"]:

@@ -7,10 +7,15 @@ private network, nothing large, nothing that is no image. Only the simulator, if
 
 import asyncio
 import ipaddress
+import re
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Final
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
 
 from shared.domain.errors import QudaoError
 
@@ -18,11 +23,44 @@ MOST_BYTES: Final = 2 * 2**20
 TIMEOUT: Final = 15.0
 _REDIRECTS: Final = 3
 _MAGIC: Final = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
+_NUMERIC: Final = re.compile(r"(?:\A|\.)(?:\d+|0[xX][0-9a-fA-F]*)\.?\Z")
+"""A name that ends in a number is an IPv4 address to most clients, however short: ``127.1``."""
 _MOVED: Final = frozenset({301, 302, 303, 307, 308})
 
 
 class PictureUnavailable(QudaoError):
     """The image of a QR code could not be had; says why, without its address."""
+
+
+class _PublicOnly(AbstractResolver):
+    """Resolves names to addresses, those of private networks never: anybody may give such an address a public name."""
+
+    def __init__(self, trusted: str) -> None:
+        self._resolver = aiohttp.ThreadedResolver()
+        self._trusted = trusted
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        found = await self._resolver.resolve(host, port, family)
+        if host != self._trusted and not all(ipaddress.ip_address(each["host"]).is_global for each in found):
+            raise PictureUnavailable("its address names no public host")
+        return found
+
+    async def close(self) -> None:
+        await self._resolver.close()
+
+
+@asynccontextmanager
+async def open_pictures(*, api_url: str, proxy: str = "") -> AsyncIterator[aiohttp.ClientSession]:
+    """Yield a session for :func:`fetch_picture`. Through a *proxy* it is the proxy that resolves names."""
+    resolver = _PublicOnly(urlsplit(api_url).hostname or "")
+    async with aiohttp.ClientSession(
+        connector=None if proxy else aiohttp.TCPConnector(resolver=resolver),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        proxy=proxy or None,
+    ) as session:
+        yield session
 
 
 async def fetch_picture(session: aiohttp.ClientSession, url: str, *, api_url: str, timeout: float = TIMEOUT) -> bytes:
@@ -58,16 +96,8 @@ def _check(url: SplitResult, api: SplitResult) -> None:
         return
     if url.scheme != "https" or not url.hostname or url.username or url.port not in (None, 443):
         raise PictureUnavailable("its address is not one of https://")
-    if "." not in url.hostname or _is_address(url.hostname):
+    if "." not in url.hostname.rstrip(".") or ":" in url.hostname or _NUMERIC.search(url.hostname):
         raise PictureUnavailable("its address names no public host")
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
 
 
 async def _body(response: aiohttp.ClientResponse) -> bytes:

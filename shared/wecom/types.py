@@ -51,11 +51,13 @@ class RelationPage:
     Attributes:
         unlicensed: Members whom WeCom left out.
         cursor: Where the next page begins; empty after the last.
+        nobodys: Rows that did not say which member they are of.
     """
 
     relations: tuple[Relation, ...]
     unlicensed: tuple[StaffUserId, ...] = ()
     cursor: str = ""
+    nobodys: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,11 +104,20 @@ def read_customer(asked: ExternalUserId, pages: list[Fields]) -> CustomerDetails
     )
 
 
-def read_relation_page(answer: Fields) -> RelationPage:
-    """Read a page of ``externalcontact/batch/get_by_user``."""
-    relations = []
+def read_relation_page(answer: Fields, only: str = "") -> RelationPage:
+    """
+    Read a page of ``externalcontact/batch/get_by_user``.
+
+    A row may lack its member; when one was asked for, *only*, it is that one's. Else it is passed over and counted.
+    """
+    relations, nobodys = [], 0
     for item in _objects(answer, "external_contact_list"):
         contact, follow = _required(item, "external_contact", dict), _required(item, "follow_info", dict)
+        if not _text(follow, "userid"):
+            if not only:
+                nobodys += 1
+                continue
+            follow = {**follow, "userid": only}
         customer = ExternalUserId(_id(contact, "external_userid"))
         relations.append(_relation(follow, customer, _text(contact, "name"), _text(contact, "corp_name")))
     failed = _optional(answer, "fail_info", dict, {})
@@ -114,6 +125,7 @@ def read_relation_page(answer: Fields) -> RelationPage:
         relations=tuple(relations),
         unlicensed=tuple(StaffUserId(userid) for userid in _texts(failed, "unlicensed_userid_list")),
         cursor=read_cursor(answer),
+        nobodys=nobodys,
     )
 
 
@@ -218,6 +230,9 @@ def _text(fields: Fields, name: str) -> str:
 
 
 def _number(fields: Fields, name: str) -> int:
+    value = fields.get(name)
+    if isinstance(value, str) and value.isascii() and value.isdigit():
+        return int(value)  # not seen, and cheap to take
     return _optional(fields, name, int, 0)
 
 

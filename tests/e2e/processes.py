@@ -38,6 +38,7 @@ class Process:
         self.lines: list[dict[str, Any]] = []
         self.output = b""
         self._news = asyncio.Event()
+        self._ended = False
 
     async def read(self) -> None:
         """Collect the log until the process ends."""
@@ -47,6 +48,8 @@ class Process:
             if line.startswith(b"{"):
                 self.lines.append(orjson.loads(line))
             self._news.set()
+        await self.process.wait()
+        self._ended = True
         self._news.set()
 
     async def logged(self, event: str, **fields: str) -> dict[str, Any]:
@@ -56,7 +59,7 @@ class Process:
             for line in self.lines:
                 if line["event"] == event and fields.items() <= line.items():
                     return line
-            if self.process.returncode is not None:
+            if self._ended:
                 raise AssertionError(f"ended with {self.process.returncode}: {self.output.decode()[-2000:]}")
             await self._news.wait()
 

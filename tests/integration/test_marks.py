@@ -1,9 +1,11 @@
 """Marks and welcomes, from a scan to what stands in the simulator, through the real services."""
 
+import json
+
 import pytest
 
 from simulator.config import UnsetRemark
-from tests.e2e.processes import until
+from tests.e2e.processes import run_to_end, until
 from tests.rigs.marks import marking
 
 
@@ -103,6 +105,29 @@ async def test_always_replaces_what_a_person_wrote(rig):
     relation = await rig.scan("qd_always", before=person_writes)
     assert (relation.remark, relation.description) == ("Nana@门店", "门店")
     assert rig.calls("remark") == 1
+
+
+async def test_a_survey_replaces_as_much_as_was_asked_for(tmp_path):
+    """A reconciliation replaces no text; a backfill goes by `overwrite`, and with --refresh-marks replaces ours."""
+    async with marking(tmp_path) as rig:
+        (changed,) = rig.simulator.populate(1, state="qd_always")
+        (moved,) = rig.simulator.populate(1, state="qd_unset")
+        ours = f"{moved.customer.name}@门店"
+        changed.remark, changed.description, moved.remark = "老客户", "门店", ours
+
+        async def survey(*command: str) -> dict:
+            code, out, err = await run_to_end(*command, "--json", folder=tmp_path, env=rig.env)
+            assert code == 0, err
+            return json.loads(out)["found"]
+
+        assert (await survey("reconcile", "--older-than", "0s"))["person_wrote"] == 1
+        dry = await survey("backfill", "--dry-run")
+        assert (dry["incomplete"], dry["ours_older"]) == (1, 1)
+        await survey("backfill")
+        await until(lambda: changed.remark == f"{changed.customer.name}@门店")
+        assert moved.remark == ours
+        await survey("backfill", "--refresh-marks")
+        await until(lambda: moved.remark == f"微博-{moved.customer.name}")
 
 
 @pytest.mark.parametrize("unset", UnsetRemark)

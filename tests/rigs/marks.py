@@ -1,6 +1,6 @@
 """Customers who scan, `qudao run` behind them, and what then stands in the simulator."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 from simulator import Simulator, SimulatorConfig, run_simulator
@@ -74,8 +74,9 @@ FOLDER = "externalcontact"
 class Rig:
     """A simulator with a contact way for each channel, and `qudao run` behind its callbacks."""
 
-    def __init__(self, simulator: Simulator, process: Process) -> None:
+    def __init__(self, simulator: Simulator, process: Process, env: Mapping[str, str]) -> None:
         self.simulator = simulator
+        self.env = env
         self.process = process
 
     async def scan(self, state: str, *, before=lambda relation: None, **customer):
@@ -107,6 +108,6 @@ async def marking(folder, env=None, **knobs) -> AsyncIterator[Rig]:
         (folder / "channels.toml").write_text(CHANNELS, encoding="utf-8")
         async with qudao("run", folder=folder, env=env) as process:
             await receives(process, simulator)
-            yield Rig(simulator, process)
+            yield Rig(simulator, process, env)
             rules = broken_rules(simulator.scenario)
             assert rules["remarks_written_twice"] == rules["welcomed_twice"] == []

@@ -110,6 +110,7 @@ def _log(done: Reconciliation, *, seconds: float) -> None:
         lost=done.lost,
         incomplete=tally.found(Finding.INCOMPLETE),
         person_wrote=tally.found(Finding.PERSON_WROTE),
+        ours_older=tally.found(Finding.OURS_OLDER),
         parked=tally.found(Finding.PARKED),
         queued=tally.queued,
         young=tally.young,

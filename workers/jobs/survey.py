@@ -15,7 +15,7 @@ from typing import Final
 from shared.clock import Clock
 from shared.domain.channels.model import Channel, ChannelKey, Channels, TagName
 from shared.domain.errors import QueueUnavailable
-from shared.domain.events import Lane, RelationFound, Task, lanes_of, task_of
+from shared.domain.events import Lane, RelationFound, Replaces, Task, lanes_of, task_of
 from shared.domain.ids import CorpId, StaffUserId, TagId
 from shared.domain.marks import Mark, Skip, SkipReason, bears_nothing, decide_mark
 from shared.domain.relations import Relation
@@ -44,6 +44,8 @@ class Finding(StrEnum):
     RIGHT = "right"
     PERSON_WROTE = "person_wrote"
     """A person wrote the remark, the channel leaves such remarks alone, and all else is right."""
+    OURS_OLDER = "ours_older"
+    """The remark is one that another of the channels makes: the customer came through that before."""
     PARKED = "parked"
     """Would change, but a worker gave up on it: `qudao parked` says why, and does it again."""
 
@@ -61,12 +63,14 @@ class Scope:
         channels: Of which channels; None for all.
         since: Added at this time or later, in Unix seconds.
         until: Added before; younger ones may have an event on its way.
+        replaces: What of the texts that are there already may be replaced.
     """
 
     staff: Sequence[StaffUserId]
     channels: frozenset[ChannelKey] | None = None
     since: float | None = None
     until: float | None = None
+    replaces: Replaces = Replaces.NOTHING
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,7 +160,7 @@ class Surveyor:
         async for relations in walk.relations():
             changes = [change for relation in relations if (change := judge.judge(relation, tally)) is not None]
             if publish:
-                await self._publish([change.relation for change in changes], tally)
+                await self._publish([work_for(self.corp, each.relation, scope.replaces) for each in changes], tally)
             for change in changes:
                 on_change(change)
             on_walk(walk)
@@ -168,14 +172,11 @@ class Surveyor:
         parked = [(work, parked.lane) async for parked in self.queue.parked() if (work := work_of(parked)) is not None]
         return {fingerprint(work.staff, work.customer) for work, lane in parked if task_of(work, lane) is Task.MARK}
 
-    async def _publish(self, relations: Sequence[Relation], tally: Tally) -> None:
-        """Queue a page's *relations* together: one commit of the file, or one round trip to the broker, serves many."""
+    async def _publish(self, found: Sequence[RelationFound], tally: Tally) -> None:
+        """Queue what was *found* on a page: one commit of the file, or one round trip to the broker, serves many."""
         now = self.clock.time()
         async with asyncio.TaskGroup() as group:
-            tasks = [
-                group.create_task(self._publish_one(message_for(work, now=now), lanes_of(work)))
-                for work in (work_for(self.corp, relation) for relation in relations)
-            ]
+            tasks = [group.create_task(self._publish_one(message_for(work, now=now), lanes_of(work))) for work in found]
         failures = [failure for task in tasks if (failure := task.result()) is not None]
         tally.queued += len(tasks) - len(failures)
         if failures:
@@ -192,7 +193,7 @@ class Surveyor:
         return None
 
 
-def work_for(corp: CorpId, relation: Relation) -> RelationFound:
+def work_for(corp: CorpId, relation: Relation, replaces: Replaces = Replaces.NOTHING) -> RelationFound:
     """Return what is queued for *relation*."""
     return RelationFound(
         corp=corp,
@@ -200,7 +201,14 @@ def work_for(corp: CorpId, relation: Relation) -> RelationFound:
         customer=relation.customer,
         created_at=relation.created_at,
         state=relation.state,
+        replaces=replaces,
     )
+
+
+_SKIPPED: Final = {
+    SkipReason.PERSON_WROTE: Finding.PERSON_WROTE,
+    SkipReason.OURS_OLDER: Finding.OURS_OLDER,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,7 +235,8 @@ class _Judge:
 
     def _judge(self, relation: Relation, tally: Tally) -> Correction | None:
         channel = self.channels.by_state(relation.state)
-        decision = decide_mark(work_for(self.corp, relation), relation, self.channels, self.tag_ids)
+        work = work_for(self.corp, relation, self.scope.replaces)
+        decision = decide_mark(work, relation, self.channels, self.tag_ids)
         if channel is None:
             assert isinstance(decision, Skip), "no mark without a channel"
             _count_stranger(decision.reason, relation.state, tally)
@@ -243,7 +252,7 @@ class _Judge:
 
     def _finding(self, channel: Channel, relation: Relation, decision: Mark | Skip) -> Finding:
         if isinstance(decision, Skip):
-            return Finding.PERSON_WROTE if decision.reason is SkipReason.PERSON_WROTE else Finding.RIGHT
+            return _SKIPPED.get(decision.reason, Finding.RIGHT)
         if self.parked and fingerprint(relation.staff, relation.customer) in self.parked:
             return Finding.PARKED
         nothing = bears_nothing(channel, relation, self.tag_ids)

@@ -38,6 +38,7 @@ class Walk:
         members: How many members there are to read, ``members_read`` how many were.
         pages: How many pages came.
         unread: Members whom WeCom refuses to list, and why.
+        nobodys: Rows that did not say which member they are of, and were passed over.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Walk:
         self.members = len(staff)
         self.members_read = 0
         self.pages = 0
+        self.nobodys = 0
         self.unread: dict[StaffUserId, str] = {}
         self._wecom = wecom
         self._notify = notify
@@ -89,6 +91,7 @@ class Walk:
                 async for page in self._wecom.get_by_user(chunk.staff, cursor=cursor):
                     cursor, failures = page.cursor, 0
                     self.pages += 1
+                    self.nobodys += page.nobodys
                     self.unread |= dict.fromkeys(page.unlicensed, "has no interoperability licence (互通账号)")
                     yield chunk.fresh(page.relations)
             except CursorExpired:

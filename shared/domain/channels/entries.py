@@ -176,7 +176,7 @@ class SharedEntry(_Table):
         Field(max_length=9),
     ] = []
     staff: Annotated[list[UserId], Field(max_length=100), AfterValidator(_distinct)] = []
-    party: list[Annotated[int, Field(gt=0)]] = []
+    party: list[Annotated[int, Field(gt=0, lt=2**32)]] = []
     scene: Literal[1, 2] = 2
     style: Literal[1, 2, 3] | None = None
     skip_verify: bool = True

@@ -42,6 +42,7 @@ _WORDING: Final = {
     "list_type": "must be a list",
     "string_too_short": "is empty",
     "greater_than": "must be greater than {gt}",
+    "less_than": "must be less than {lt}",
     "literal_error": "must be {expected}",
     "too_long": "has {actual_length} entries; WeCom allows {max_length}",
     "union_tag_invalid": "has an unknown msgtype; known are {expected_tags}",
@@ -93,18 +94,26 @@ def load_channels(text: str, *, source: str = "channels.toml", zone: tzinfo = CH
     return Channels(tuple(channel for channel in channels if channel), zone)
 
 
-def place_of(field: str, channel: Channel, text: str, *, source: str = "channels.toml") -> str:
-    """Return where *field* of *channel* was given in *text*: ``source:line: channels.expo26.staff``."""
-    lines = key_lines(text.removeprefix("\ufeff"))
-    own: KeyPath = ("channels", channel.key, field)
-    paths = [own, ("groups", channel.group, field), ("defaults", field)]
-    path = next((path for path in paths if path in lines), own)
-    return f"{source}:{line_of(path, lines)}: {'.'.join(map(str, path))}"
+class KeyPlaces:
+    """Where the fields of channels stand in the *text* of their file, which is read for it once."""
+
+    def __init__(self, text: str, source: str = "channels.toml") -> None:
+        self._source = source
+        self._lines = key_lines(text.removeprefix("\ufeff"))
+
+    def of(self, field: str, channel: Channel) -> str:
+        """Return where *field* of *channel* was given: ``source:line: channels.expo26.staff``."""
+        own: KeyPath = ("channels", channel.key, field)
+        paths = [own, ("groups", channel.group, field), ("defaults", field)]
+        path = next((path for path in paths if path in self._lines), own)
+        return f"{self._source}:{line_of(path, self._lines)}: {'.'.join(map(str, path))}"
 
 
 def _parse(text: str, source: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
+    except RecursionError:
+        raise ConfigurationError([f"{source}: not usable: nested too deeply"]) from None
     except tomllib.TOMLDecodeError as error:
         position = _POSITION.search(str(error))
         line = position[1] if position and position[1] else max(len(text.splitlines()), 1)

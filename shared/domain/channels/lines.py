@@ -32,9 +32,10 @@ def key_lines(text: str) -> Mapping[KeyPath, int]:
     lines: dict[KeyPath, int] = {}
     counts: dict[KeyPath, int] = {}
     table: KeyPath = ()
-    position = 0
+    line, counted, position = 1, 0, 0
     while match := _STATEMENT.match(text, position):
-        line = text.count("\n", 0, match.start()) + 1
+        line += text.count("\n", counted, position)
+        counted = position
         position = match.end()
         if match["header"]:
             table = _enter(_split(match["table"]), counts, is_array=match["header"] == "[[")

@@ -4,14 +4,15 @@ Channels: where customers come from, and how each is marked.
 Read from ``channels.toml`` by ``shared.domain.channels.file``, which has checked everything that is said here.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import tzinfo
 from enum import StrEnum
 from typing import Any, Final, NewType, Self
 
 from shared.domain.channels.ways import WayFields
-from shared.domain.templates import CHINA, Template
+from shared.domain.remarks import as_stored
+from shared.domain.templates import CHINA, Field, Template
 
 ChannelKey = NewType("ChannelKey", str)
 """What ``channels.toml`` calls a channel."""
@@ -88,10 +89,18 @@ class Channels:
     zone: tzinfo = CHINA
     by_key: Mapping[ChannelKey, Channel] = field(init=False, repr=False, compare=False)
     _by_state: Mapping[str, Channel] = field(init=False, repr=False, compare=False)
+    _by_name: Mapping[str, Sequence[Channel]] = field(init=False, repr=False, compare=False)
+    """Those whose remark holds their name, by that as WeCom keeps it; those whose remark does not, under ""."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "by_key", {channel.key: channel for channel in self.all})
         object.__setattr__(self, "_by_state", {_plain(channel.state): channel for channel in self.all})
+        by_name: dict[str, list[Channel]] = {}
+        for channel in self.all:
+            if channel.remark is not None:
+                named = Field.CHANNEL in channel.remark.fields()
+                by_name.setdefault(as_stored(channel.name) if named else "", []).append(channel)
+        object.__setattr__(self, "_by_name", by_name)
 
     @classmethod
     def of(cls, *channels: Channel) -> Self:
@@ -101,6 +110,18 @@ class Channels:
     def by_state(self, state: str) -> Channel | None:
         """Return the channel whose contact way carries *state*, or None; case and blanks around it do not count."""
         return self._by_state.get(_plain(state))
+
+    def perhaps_of(self, remark: str) -> Iterator[Channel]:
+        """
+        Yield the channels that may have made *remark*: their name occurs in it, or their remarks do not name them.
+
+        It takes the length of the remark to find them, and not the number of channels: a survey asks for each customer.
+        """
+        text = as_stored(remark)
+        pieces = {text[start:end] for start in range(len(text)) for end in range(start + 1, len(text) + 1)}
+        for name in sorted(pieces & self._by_name.keys(), key=len, reverse=True):
+            yield from self._by_name[name]
+        yield from self._by_name.get("", ())
 
 
 def looks_like_ours(state: str) -> bool:

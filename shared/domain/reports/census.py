@@ -53,6 +53,7 @@ class _Cell:
     to_mark: int = 0
     marked: int = 0
     person_wrote: int = 0
+    ours_older: int = 0
 
     def finished(self, source: Source) -> Cell:
         count = Count(
@@ -61,6 +62,7 @@ class _Cell:
             to_mark=self.to_mark,
             marked=self.marked,
             person_wrote=self.person_wrote,
+            ours_older=self.ours_older,
         )
         return Cell(source=source, day=date.fromordinal(self.day), staff=self.staff, count=count)
 
@@ -164,6 +166,7 @@ class Census:
         if isinstance(decision, Skip):
             cell.marked += decision.reason is SkipReason.ALREADY_RIGHT
             cell.person_wrote += decision.reason is SkipReason.PERSON_WROTE
+            cell.ours_older += decision.reason is SkipReason.OURS_OLDER
 
     def _claim(self, relation: Relation, cell: _Cell) -> None:
         """Count the customer in *cell* if no earlier relation has them; of two at once, one and always the same."""

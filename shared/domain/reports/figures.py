@@ -78,9 +78,10 @@ class Count:
 
     Attributes:
         customers: Those who came first here: each is counted in one group.
-        to_mark: Relations that came through a channel; the next two are among them.
+        to_mark: Relations that came through a channel; the next three are among them.
         marked: Relations whose remark and description are as their channel wants them; tags are not looked at.
         person_wrote: Relations whose remark a person wrote, and the channel leaves it alone.
+        ours_older: Relations whose remark is what another of the channels makes.
     """
 
     customers: int = 0
@@ -88,6 +89,7 @@ class Count:
     to_mark: int = 0
     marked: int = 0
     person_wrote: int = 0
+    ours_older: int = 0
 
     def __add__(self, other: "Count") -> "Count":
         return Count(
@@ -96,6 +98,7 @@ class Count:
             to_mark=self.to_mark + other.to_mark,
             marked=self.marked + other.marked,
             person_wrote=self.person_wrote + other.person_wrote,
+            ours_older=self.ours_older + other.ours_older,
         )
 
 

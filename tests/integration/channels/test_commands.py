@@ -99,6 +99,32 @@ async def test_members_who_cannot_have_customers_are_named_before_the_first_writ
     assert here.writes() == 0
 
 
+async def test_a_code_that_nobody_answers_any_more_is_told(here):
+    """A member who lost customer contact after their code was made is named, with the codes; the plan is possible."""
+    here.write(CHANNELS)
+    await here.say(apply_plan, yes=True)
+    here.simulator.put_member("lin.qiao", contact_function=False)
+    for refresh in (False, True):
+        said = await here.say(show_plan, refresh=refresh)
+        assert said.code == 0
+        assert "channels.toml:" in said.err
+        assert "lin.qiao" in said.err
+        assert "Codes that name them: " in said.err
+    document = (await here.say(show_plan, as_json=True)).document
+    assert document["problems"] == []
+    assert any("lin.qiao" in note for note in document["notes"])
+
+
+async def test_a_member_in_the_defaults_is_told_once_for_all_channels(here):
+    """One wrong line of the file is one line of the answer, however many channels take it over; read in one go."""
+    here.write('[defaults]\nstaff = ["nobody"]\n' + "".join(f'[channels.c{n}]\nname = "C{n}"\n' for n in range(500)))
+    said = await here.say(show_plan)
+    assert said.code == 2
+    assert [line.split(": ")[1:4] for line in said.err.splitlines()] == [
+        ["channels.toml:2", "defaults.staff", "nobody"]
+    ]
+
+
 @pytest.mark.parametrize(
     ("field", "code", "remedy"), [("activated", 41054, "log in"), ("verified", 40098, "real name")]
 )

@@ -1,13 +1,13 @@
 """Downloading the images of QR codes, from servers that mean no good."""
 
 import asyncio
+import socket
 from collections.abc import Awaitable, Callable
 
-import aiohttp
 import pytest
 from aiohttp import web
 
-from shared.wecom.pictures import MOST_BYTES, PictureUnavailable, fetch_picture
+from shared.wecom.pictures import MOST_BYTES, PictureUnavailable, fetch_picture, open_pictures
 
 PNG = b"\x89PNG\r\n\x1a\n and so on"
 
@@ -25,8 +25,8 @@ class Server:
         return await self.answer(request)
 
     async def fetch(self, url: str = "", *, api_url: str | None = None, timeout: float = 5.0) -> bytes:
-        async with aiohttp.ClientSession() as session:
-            api = self.url if api_url is None else api_url
+        api = self.url if api_url is None else api_url
+        async with open_pictures(api_url=api) as session:
             return await fetch_picture(session, url or f"{self.url}/q", api_url=api, timeout=timeout)
 
     async def refusal(self, **options: object) -> str:
@@ -128,6 +128,10 @@ async def test_a_broken_connection_is_told_without_the_address(server):
         "https://[::1]/q",
         "https://169.254.169.254/latest",
         "https://localhost/q",
+        "https://localhost./q",
+        "https://127.1/q",
+        "https://0x7f.1./q",
+        "https://2130706433/q",
         "https://broker/q",
         "https://user@example.com/q",
         "https://example.com:8443/q",
@@ -142,6 +146,17 @@ async def test_an_address_that_no_qr_code_has_is_never_asked(server, url):
     """Only https to a public host; addresses in the own network are not for a file to choose."""
     await server.refusal(url=url)
     assert server.asked == 0
+
+
+async def test_a_public_name_for_a_private_address_is_not_asked(server, monkeypatch):
+    """Whoever owns a name decides what it stands for; only the API itself may live in the own network."""
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [(2, 1, 6, "", ("127.0.0.1", 443))])
+    assert "names no public host" in await server.refusal(url="https://127.0.0.1.nip.example/q")
+    assert server.asked == 0
+    server.answer = sends(PNG)
+    monkeypatch.undo()
+    local = server.url.replace("127.0.0.1", "localhost")
+    assert await server.fetch(f"{local}/q", api_url=local) == PNG
 
 
 @pytest.mark.parametrize("target", ["http://127.0.0.1:9/x", "https://10.0.0.1/x", "file:///etc/passwd"])

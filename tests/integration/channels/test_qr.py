@@ -105,11 +105,12 @@ def test_a_damaged_image_is_refused(picture):
         draw_card(picture, "A")
 
 
-def test_an_image_of_no_sensible_size_is_refused():
-    """A small file may claim to be a very large image."""
+@pytest.mark.parametrize("size", [(9000, 9000), (1, 4000), (4000, 1)])
+def test_an_image_of_no_sensible_size_is_refused(size):
+    """A small file may claim to be a very large image, or to be a strip that becomes one when it is enlarged."""
     bomb = BytesIO()
-    Image.new("1", (9000, 9000)).save(bomb, "PNG")
-    with pytest.raises(PictureUnavailable, match="9000 x 9000"):
+    Image.new("1", size).save(bomb, "PNG")
+    with pytest.raises(PictureUnavailable, match=f"{size[0]} x {size[1]}"):
         draw_card(bomb.getvalue(), "A")
 
 

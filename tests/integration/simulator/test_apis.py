@@ -126,8 +126,8 @@ async def test_s31_the_company_is_ignored_for_users_of_wecom() -> None:
     ],
 )
 async def test_s32_every_rule_of_a_contact_way_has_its_code(change: dict, code: int) -> None:
-    """Missing, bad, too long, too many, unknown."""
-    async with rig(way_member_limit=2) as r:
+    """Missing, bad, too long, too many, unknown, as documented."""
+    async with rig(way_member_limit=2, documented=True) as r:
         body = {"type": 1, "scene": 2, "user": ["lin.qiao"]} | change
         assert await r.client.code(ADD_WAY, **body) == code
         assert r.simulator.corp.ways == {}
@@ -185,7 +185,7 @@ async def test_s32_ways_are_listed_by_time_in_pages_without_temporary_ones() -> 
                 break
         assert (len(listed), set(listed)) == (5, new)
         end = int(r.simulator.clock.time()) - 86_400
-        early = await r.client.post("externalcontact/list_contact_way", start_time=0, end_time=end)
+        early = await r.client.post("externalcontact/list_contact_way", start_time=1, end_time=end)
         assert early["contact_way"] == [{"config_id": old}]
 
 
@@ -194,7 +194,7 @@ async def test_s32_ways_made_before_2021_07_10_are_not_listed() -> None:
     async with rig() as r:
         way = await r.client.add_way()
         r.simulator.corp.ways[way].created_at = 1_625_000_000
-        assert (await r.client.post("externalcontact/list_contact_way", start_time=0))["contact_way"] == []
+        assert (await r.client.post("externalcontact/list_contact_way", start_time=1))["contact_way"] == []
         assert await r.client.code("externalcontact/get_contact_way", config_id=way) == 0
 
 
@@ -327,8 +327,8 @@ async def test_s33_an_empty_batch_may_be_an_error_and_licences_may_be_missing() 
 
 
 async def test_s34_tags_are_made_once_and_marked_per_relation() -> None:
-    """The same name in the same group is one tag; a tag marks one relation and shows with its names."""
-    async with rig() as r:
+    """As documented, the same name in a group is one tag; a tag marks one relation and shows with its names."""
+    async with rig(documented=True) as r:
         body = {"group_name": "来源", "tag": [{"name": "展会"}, {"name": "官网", "order": 7}]}
         group = (await r.client.post("externalcontact/add_corp_tag", **body))["tag_group"]
         again = (await r.client.post("externalcontact/add_corp_tag", **body))["tag_group"]

@@ -72,8 +72,8 @@ async def test_s12_a_member_who_cannot_be_added_gets_no_contact_way(change: dict
 
 
 async def test_s12_unknown_and_departed_members_are_told_apart() -> None:
-    """60111 for a userid that never was, 40003 for a member who left, who is no follow user any more."""
-    async with rig() as r:
+    """As documented, 60111 for a userid that never was, 40003 for a member who left and is no follow user any more."""
+    async with rig(documented=True) as r:
         r.simulator.put_member("zhou.yi", departed=True)
         assert (await r.client.get("externalcontact/list", userid="nobody"))["errcode"] == 60111
         assert (await r.client.get("externalcontact/list", userid="zhou.yi"))["errcode"] == 40003

@@ -130,7 +130,7 @@ async def test_a_customer_is_read_field_by_field(server, wecom):
         {"external_contact": contact(), "follow_user": {"userid": "x"}},
         {"external_contact": contact(), "follow_user": ["x"]},
         {"external_contact": contact(), "follow_user": [{"userid": ""}]},
-        {"external_contact": contact(), "follow_user": [follow(createtime="1767229383")]},
+        {"external_contact": contact(), "follow_user": [follow(createtime="yesterday")]},
         {"external_contact": contact(), "follow_user": [follow(createtime=True)]},
         {"external_contact": contact(), "follow_user": [follow(remark=7)]},
         {"external_contact": contact(), "follow_user": [follow(tags=[{"tag_id": 1}])]},

@@ -9,6 +9,7 @@ from shared.clock import SystemClock
 from shared.domain.errors import (
     ConfigurationNeeded,
     CursorExpired,
+    NameTaken,
     PermanentError,
     StaffBlocked,
     TooEarly,
@@ -183,11 +184,12 @@ async def test_a_contact_way_lives_and_dies(rig):
 
 
 async def test_tags_are_made_once_and_put_on_a_relation(rig):
-    """A tag asked for twice is one tag; a relation carries it when read, until it is taken off."""
+    """A taken name makes the call fail and nothing else; a relation carries its tag until it is taken off."""
     wecom = await rig.client()
     (nana,) = populated(rig)
     group = await wecom.add_corp_tag("来源", ["展会", "地推"])
-    await wecom.add_corp_tag("来源", ["展会"])
+    with pytest.raises(NameTaken):
+        await wecom.add_corp_tag("来源", ["展会", "官网"])
     (listed,) = await wecom.get_corp_tags()
     assert (listed.group_id, listed.name) == (group.group_id, "来源")
     assert sorted(tag.name for tag in listed.tags) == ["地推", "展会"]

@@ -162,7 +162,8 @@ def test_the_sheet_opens_in_a_spreadsheet(tmp_path: Path) -> None:
         for row in report.rows(*by):
             add(sheet_row(row, by))
     raw = (tmp_path / "r.csv").read_bytes()
-    assert raw.startswith(b"\xef\xbb\xbfchannel,key,state,day,customers,relations,to_mark,marked,person_wrote\r\n")
+    heading = '"channel","key","state","day","customers","relations","to_mark","marked","person_wrote","ours_older"'
+    assert raw.decode("utf-8").startswith(f"\ufeff{heading}\r\n")
     rows = list(csv.DictReader(io.StringIO(raw.decode("utf-8-sig"), newline="")))
     assert {row["channel"] for row in rows} == {"展会,26", *(f"'{name}" for name in names if name != "展会,26")}
     assert {row["day"] for row in rows} == {day.isoformat() for day in report.period.days}
@@ -182,7 +183,7 @@ def test_the_document_for_machines() -> None:
     )
     assert found["by"] == ["channel", "staff"]
     assert (found["since"], found["until"], found["time_zone"]) == ("2026-11-16", "2026-11-22", "Asia/Shanghai")
-    for name in ("customers", "relations", "to_mark", "marked", "person_wrote"):
+    for name in ("customers", "relations", "to_mark", "marked", "person_wrote", "ours_older"):
         assert (
             sum(row[name] for row in found["rows"]) == sum(day[name] for day in found["days"]) == found["total"][name]
         )

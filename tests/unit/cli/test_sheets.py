@@ -14,10 +14,21 @@ def test_a_sheet_opens_right_in_a_spreadsheet(tmp_path):
     path = tmp_path / "a.csv"
     with sheet(path, ["name", "count"]) as add:
         add(['娜娜, "x"\ny', 3])
-    assert path.read_bytes().startswith(b"\xef\xbb\xbfname,count\r\n")
+    assert path.read_bytes().startswith(b'\xef\xbb\xbf"name","count"\r\n')
     with path.open(encoding="utf-8-sig", newline="") as file:
         assert list(csv.reader(file)) == [["name", "count"], ['娜娜, "x"\ny', "3"]]
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"), [("x;=cmd()", "x;'=cmd()"), ("a; +1\t@b", "a; '+1\t'@b"), ("a;b=c;d", "a;b=c;d")]
+)
+def test_no_cell_of_a_sheet_parted_by_semicolons_is_taken_for_a_formula(tmp_path, text, shown):
+    """Half of Europe's spreadsheets part cells there, and what follows would be one that they compute."""
+    with sheet(tmp_path / "a.csv", ["name"]) as add:
+        add([text])
+    with (tmp_path / "a.csv").open(encoding="utf-8-sig", newline="") as file:
+        assert list(csv.reader(file))[1] == [shown]
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@x", "\t=1", "\r=1", " =1", "＝1", "=cmd|' /C calc'!A0"])

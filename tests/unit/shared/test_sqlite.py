@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from threading import Barrier
 
 import apsw
 import pytest
@@ -352,11 +353,14 @@ async def test_failing_migration_changes_nothing(tmp_path: Path) -> None:
         assert await notes(database) == []
 
 
-async def test_two_connections_may_make_the_file_at_once(tmp_path: Path) -> None:
-    """Several programs may start on a missing file at the same time."""
+@pytest.mark.parametrize("turn", range(20))
+async def test_two_connections_may_make_the_file_at_once(tmp_path: Path, turn: int) -> None:
+    """Several programs may start on a missing file at the same time, to the millisecond."""
+    together = Barrier(8)
 
     def start() -> None:
         async def run() -> None:
+            together.wait()
             async with Database(tmp_path / "notes.db") as database:
                 await database.migrate("notes", NOTES)
                 await database.write(lambda connection: note(connection, "x"))

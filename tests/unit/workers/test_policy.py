@@ -3,6 +3,7 @@
 import pytest
 
 from shared.domain.errors import (
+    AnotherCorps,
     CallAborted,
     ConfigurationNeeded,
     Congested,
@@ -161,6 +162,14 @@ def test_poison_is_parked_at_once():
     for task in Task:
         verdict = decide(PoisonMessage("body is not JSON"), task=task, work=None, attempts=0, now=CREATED)
         assert verdict == Park(failure=Failure(reason="cannot be decoded: body is not JSON"))
+
+
+def test_another_corp_s_message_is_parked_at_once():
+    """Whatever its task, it is nothing that a repeat would mend; the reason says what will."""
+    for task in Task:
+        verdict = after(AnotherCorps("the message is another corp's"), task=task)
+        assert isinstance(verdict, Park)
+        assert "QUDAO_QUEUE_PREFIX" in verdict.failure.reason
 
 
 def test_bugs_are_tried_a_few_times():

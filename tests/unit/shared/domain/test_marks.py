@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.domain.channels.model import Attachment, Channel, ChannelKey, Channels, Overwrite, TagName
-from shared.domain.events import CustomerAdded, CustomerHalfAdded, RelationFound, Work
+from shared.domain.events import CustomerAdded, CustomerHalfAdded, RelationFound, Replaces, Work
 from shared.domain.ids import CorpId, ExternalUserId, StaffUserId, TagId
 from shared.domain.marks import (
     Mark,
@@ -19,6 +19,7 @@ from shared.domain.marks import (
     decide_mark,
     decide_welcome,
     missing_tag_ids,
+    owner_of,
 )
 from shared.domain.relations import Relation
 from shared.domain.remarks import utf16_units
@@ -109,6 +110,58 @@ def test_always_replaces_whatever_is_there():
     mark = Mark(channel=KEY, remark="展会26-Nana", description="2026-11-22")
     assert decide_mark(added(), written, channels) == mark
     assert decide_mark(added(), after(mark, written), channels) == Skip(reason=SkipReason.ALREADY_RIGHT, channel=KEY)
+
+
+@pytest.mark.parametrize(
+    ("overwrite", "remark", "replaces", "expected"),
+    [
+        (Overwrite.UNSET, "门店-Nana", Replaces.NOTHING, SkipReason.OURS_OLDER),
+        (Overwrite.UNSET, "门店-Nana", Replaces.BY_CHANNEL, SkipReason.OURS_OLDER),
+        (Overwrite.UNSET, "门店-Nana", Replaces.OURS, None),
+        (Overwrite.UNSET, "by hand", Replaces.OURS, SkipReason.PERSON_WROTE),
+        (Overwrite.ALWAYS, "门店-Nana", Replaces.NOTHING, SkipReason.OURS_OLDER),
+        (Overwrite.ALWAYS, "门店-Nana", Replaces.BY_CHANNEL, None),
+        (Overwrite.ALWAYS, "by hand", Replaces.NOTHING, SkipReason.PERSON_WROTE),
+        (Overwrite.ALWAYS, "by hand", Replaces.BY_CHANNEL, None),
+        (Overwrite.ALWAYS, "by hand", Replaces.OURS, None),
+    ],
+)
+def test_what_a_survey_replaces(overwrite, remark, replaces, expected):
+    """The clock replaces nothing; a backfill goes by the channel, and on request replaces other channels' remarks."""
+    decision = decide_mark(
+        added(RelationFound, replaces=replaces), relation(remark=remark), the_channels(overwrite=overwrite)
+    )
+    if expected is None:
+        assert decision == Mark(channel=KEY, remark="展会26-Nana")
+    else:
+        assert decision == Skip(reason=expected, channel=KEY)
+
+
+@settings(deadline=None)
+@given(
+    names=st.lists(st.text("展会门店 ab🌸-", min_size=1, max_size=6), min_size=1, max_size=6, unique=True),
+    template=st.sampled_from(["{channel}-{name}", "{name}@{channel}", "{name} {date}", "{channel}{corp_name}"]),
+    name=st.text("Nan 会a🌸", max_size=30),
+    number=st.integers(0, 5),
+)
+def test_a_channel_s_own_remark_is_told_by_it(names, template, name, number):
+    """Whatever a channel's template makes, emoji dropped or not, is found to be a channel's that makes just that."""
+    channels = Channels.of(
+        *(
+            a_channel(key=ChannelKey(f"c{n}"), name=each, state=f"qd_c{n}", remark=parse_template(template))
+            for n, each in enumerate(names)
+        )
+    )
+    channel = channels.all[number % len(channels.all)]
+    found = relation(name=name, remark="", state=channel.state)
+    decision = decide_mark(added(state=channel.state), found, channels)
+    if isinstance(decision, Skip) or decision.remark is None:
+        return
+    for remark in (decision.remark, "".join(letter for letter in decision.remark if ord(letter) < 0x10000)):
+        owner = owner_of(replace(found, remark=remark), channels)
+        if remark.strip() and (owner is not channel):
+            again = decide_mark(added(state=owner.state), replace(found, state=owner.state), channels)
+            assert again.remark.replace("🌸", "").split() == remark.replace("🌸", "").split()
 
 
 def test_a_person_s_remark_does_not_keep_description_and_tags_out():

@@ -8,7 +8,7 @@ from shared.clock import SystemClock
 from shared.domain.channels.file import load_channels
 from shared.domain.channels.model import ChannelKey
 from shared.domain.errors import ConfigurationError, QueueUnavailable
-from shared.domain.events import Lane, RelationFound
+from shared.domain.events import Lane, RelationFound, Replaces
 from shared.domain.ids import CorpId, ExternalUserId, StaffUserId, TagId
 from shared.domain.relations import Relation
 from shared.queue.message import Failure, decode, message_for
@@ -115,6 +115,7 @@ class Rig:
         (relation(1, remark="老客户"), Finding.INCOMPLETE),
         (relation(1, remark="展会-Nana", tag_ids=TAGGED), Finding.RIGHT),
         (relation(1, remark="老客户", tag_ids=TAGGED), Finding.PERSON_WROTE),
+        (relation(1, remark="门店-Nana", tag_ids=TAGGED), Finding.OURS_OLDER),
         (relation(1, "qd_shop"), Finding.UNMARKED),
         (relation(1, "qd_shop", remark="老客户"), Finding.INCOMPLETE),
         (relation(1, "qd_shop", description="谈了三次"), Finding.INCOMPLETE),
@@ -130,6 +131,16 @@ async def test_a_relation_is_found_to_be(found, finding):
     changes = finding in (Finding.UNMARKED, Finding.INCOMPLETE)
     assert await rig.queued() == ([work_for(CORP, found)] if changes else [])
     assert tally.queued == len(rig.changes) == changes
+
+
+async def test_what_a_survey_may_replace_goes_along_with_what_it_queues():
+    """The worker that reads the relation again decides as the survey did."""
+    found = relation(1, "qd_shop", remark="老客户", description="门店")
+    for replaces in (Replaces.NOTHING, Replaces.BY_CHANNEL):
+        rig = Rig(found)
+        await rig.survey(replaces=replaces)
+        expected = [] if replaces is Replaces.NOTHING else [work_for(CORP, found, replaces)]
+        assert await rig.queued() == expected
 
 
 async def test_a_dry_run_queues_nothing_and_makes_no_tag():

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from shared.domain.channels.entries import ChannelEntry
-from shared.domain.channels.file import load_channels, place_of
+from shared.domain.channels.file import KeyPlaces, load_channels
 from shared.domain.channels.model import Attachment, Channels, Overwrite, TagName, looks_like_ours
 from shared.domain.errors import ConfigurationError
 from shared.domain.templates import parse_template
@@ -257,6 +257,7 @@ nam = "x"
         ("tags = [3]", "tags[0]: must be text in quotes"),
         ('tags = "g/t"', "tags: must be a list"),
         ("party = [0]", "party[0]: must be greater than 0"),
+        ("party = [4294967296]", "party[0]: must be less than 4294967296"),
         ("party = [true]", "party[0]: must be a whole number"),
         ("scene = 3", "scene: must be 1 or 2"),
         ("style = 1", "style: only a mini-program button (scene = 1) has a style"),
@@ -461,10 +462,10 @@ group = "g"
 name = "P"
 """
     channel = next(each for each in load_channels(text).all if each.key == key)
-    assert place_of("staff", channel, text, source="c.toml") == place
+    assert KeyPlaces(text, "c.toml").of("staff", channel) == place
 
 
 def test_a_field_that_was_not_given_is_placed_at_its_channel():
     """A default of Qudao's own is nowhere in the file."""
     (channel,) = load_channels(MINIMAL).all
-    assert place_of("memo", channel, MINIMAL) == "channels.toml:1: channels.a.memo"
+    assert KeyPlaces(MINIMAL).of("memo", channel) == "channels.toml:1: channels.a.memo"
