@@ -18,6 +18,7 @@ DEFAULT_REMARK: Final = parse_template("{channel}-{name}")
 
 _NAME_LIMIT: Final = 30
 _USERID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@-]{0,63}")
+_FORMER: Final = re.compile(r"[^\s*]+\*?")
 _URL: Final = re.compile(r"https?://[^\s/]+\S*")
 
 
@@ -48,6 +49,12 @@ def _bytes_up_to(limit: int) -> AfterValidator:
 def _userid(text: str) -> str:
     if not _USERID.fullmatch(text):
         raise ValueError("is not a userid: 1 to 64 letters, digits and _ - @ . that begin with a letter or digit")
+    return text
+
+
+def _former_state(text: str) -> str:
+    if _FORMER.fullmatch(text) is None:
+        raise ValueError("is not a state: visible characters without blanks, and a * at the end alone")
     return text
 
 
@@ -188,5 +195,6 @@ class ChannelEntry(SharedEntry):
 
     name: PlainName
     state: PlainName | None = None
+    states: list[Annotated[str, AfterValidator(_plain), _bytes_up_to(64), AfterValidator(_former_state)]] = []
     memo: PlainName | None = None
     group: Filled | None = None

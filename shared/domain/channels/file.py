@@ -161,14 +161,28 @@ def _check_twins(entries: Mapping[str, Any], problems: _Problems) -> None:
     """Refuse two channels with one state or key; how WeCom and file systems treat case varies, so it does not count."""
     keys: dict[str, str] = {}
     states: dict[str, str] = {}
-    for key, table in entries.items():
-        given = table.get("state") if isinstance(table, dict) else None
-        state = given if isinstance(given, str) else STATE_PREFIX + key
+    owned = [(key, *each) for key, table in entries.items() for each in _states_of(key, table)]
+    twins = set()
+    for key, path, state in sorted(owned, key=lambda each: "states" in each[1]):
         if (twin := states.setdefault(state.casefold(), key)) != key:
-            path = ("channels", key, "state") if given else ("channels", key)
-            problems.add(path, f"channels.{twin} has the state {state!r} already (case does not count)")
-        elif (twin := keys.setdefault(key.casefold(), key)) != key:
+            problems.add(
+                ("channels", key, *path), f"channels.{twin} has the state {state!r} already (case does not count)"
+            )
+            twins.add(key)
+    for key in entries:
+        if key not in twins and (twin := keys.setdefault(key.casefold(), key)) != key:
             problems.add(("channels", key), f"channels.{twin} has this key already (case does not count)")
+
+
+def _states_of(key: str, table: object) -> Iterator[tuple[KeyPath, str]]:
+    """Yield the states of a channel, present and former, each with its place in the channel's table."""
+    given = table if isinstance(table, dict) else {}
+    own = given.get("state")
+    yield (("state",), own) if isinstance(own, str) and own else ((), STATE_PREFIX + key)
+    former = given.get("states")
+    for number, state in enumerate(former if isinstance(former, list) else []):
+        if isinstance(state, str):
+            yield ("states", number), state
 
 
 def _channel(
@@ -204,6 +218,7 @@ def _build(key: ChannelKey, entry: ChannelEntry) -> Channel:
         key=key,
         name=entry.name,
         state=entry.state or STATE_PREFIX + key,
+        states=tuple(entry.states),
         group=entry.group or "",
         remark=entry.remark,
         description=entry.description,

@@ -59,6 +59,7 @@ class Channel:
     One channel: whom it marks and how. What its contact way looks like is ``way``'s business.
 
     Attributes:
+        states: Others that mean this channel. One that ends with ``*`` stands for all that begin so.
         remark: None when the channel leaves the remark alone; likewise ``description`` and ``welcome``.
         way: How its contact way should look.
     """
@@ -66,6 +67,7 @@ class Channel:
     key: ChannelKey
     name: str
     state: str
+    states: tuple[str, ...] = ()
     group: str = ""
     remark: Template | None = None
     description: Template | None = None
@@ -89,12 +91,20 @@ class Channels:
     zone: tzinfo = CHINA
     by_key: Mapping[ChannelKey, Channel] = field(init=False, repr=False, compare=False)
     _by_state: Mapping[str, Channel] = field(init=False, repr=False, compare=False)
+    _beginnings: Sequence[int] = field(init=False, repr=False, compare=False)
+    """How long the states are that others begin with; the longest first."""
     _by_name: Mapping[str, Sequence[Channel]] = field(init=False, repr=False, compare=False)
     """Those whose remark holds their name, by that as WeCom keeps it; those whose remark does not, under ""."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "by_key", {channel.key: channel for channel in self.all})
-        object.__setattr__(self, "_by_state", {_plain(channel.state): channel for channel in self.all})
+        object.__setattr__(
+            self,
+            "_by_state",
+            {_plain(state): channel for channel in self.all for state in (*channel.states, channel.state)},
+        )
+        lengths = {len(state) - 1 for state in self._by_state if state.endswith("*")}
+        object.__setattr__(self, "_beginnings", tuple(sorted(lengths, reverse=True)))
         by_name: dict[str, list[Channel]] = {}
         for channel in self.all:
             if channel.remark is not None:
@@ -108,8 +118,17 @@ class Channels:
         return cls(channels)
 
     def by_state(self, state: str) -> Channel | None:
-        """Return the channel whose contact way carries *state*, or None; case and blanks around it do not count."""
-        return self._by_state.get(_plain(state))
+        """
+        Return the channel that *state* means, or None; case and blanks around it do not count.
+
+        Of those that it begins with the longest counts, and the whole state before any.
+        """
+        plain = _plain(state)
+        known = self._by_state.get(plain)
+        lengths = iter(self._beginnings if plain else ())
+        while known is None and (length := next(lengths, None)) is not None:
+            known = self._by_state.get(f"{plain[:length]}*")
+        return known
 
     def perhaps_of(self, remark: str) -> Iterator[Channel]:
         """

@@ -243,6 +243,11 @@ def _too_many(steps: Iterable[Step], ours: int) -> Iterator[str]:
 
 def _notes(steps: Iterable[Step], channels: Channels) -> Iterator[str]:
     for step in steps:
+        if step.kind is StepKind.REPLACE and step.way and channels.by_state(step.way.state) is None:
+            yield (
+                f"channels.{step.key}: whoever scans a printed copy of the old code ({step.way.state}) will be in no "
+                f'channel; `states = ["{step.way.state}"]` keeps them in this one'
+            )
         kept = step.kind in (StepKind.UNCHANGED, StepKind.UPDATE)
         unknown = kept and step.fields is not None and step.fields.is_exclusive is None
         if unknown and channels.by_key[step.key].way.is_exclusive:

@@ -79,14 +79,14 @@ class Census:
 
     def __init__(self, channels: Channels, period: Period, only: Collection[ChannelKey] = ()) -> None:
         # Without the tags, whose ids a listing holds and whose names it does not.
-        self._channels = Channels.of(*(replace(channel, tags=()) for channel in channels.all))
+        self._channels = Channels(tuple(replace(channel, tags=()) for channel in channels.all), channels.zone)
         self._period = period
         self._zone = channels.zone
         self._offsets: dict[int, int] = {}
         self._first_day, self._last_day = period.since.toordinal(), period.until.toordinal()
         self._only = bool(only)
         self._sources = {
-            channel.state: Source(kind=SourceKind.CHANNEL, key=channel.key, name=channel.name, state=channel.state)
+            channel.key: Source(kind=SourceKind.CHANNEL, key=channel.key, name=channel.name, state=channel.state)
             for channel in channels.all
             if not only or channel.key in only
         }
@@ -135,7 +135,8 @@ class Census:
 
     def _source(self, state: str) -> Source | None:
         """Return where a customer with *state* came from, or None when nobody asked."""
-        known = self._sources.get(state)
+        channel = self._channels.by_state(state)
+        known = self._sources.get(channel.key) if channel else None
         if known or self._only:
             return known
         if not state:

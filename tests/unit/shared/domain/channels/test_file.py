@@ -257,6 +257,9 @@ nam = "x"
         ("tags = [3]", "tags[0]: must be text in quotes"),
         ('tags = "g/t"', "tags: must be a list"),
         ("party = [0]", "party[0]: must be greater than 0"),
+        ('states = [""]', "states[0]: is empty"),
+        ('states = ["a*b"]', "states[0]: is not a state"),
+        (f'states = ["{"渠" * 22}"]', "states[0]: is 66 bytes long; WeCom allows 64"),
         ("party = [4294967296]", "party[0]: must be less than 4294967296"),
         ("party = [true]", "party[0]: must be a whole number"),
         ("scene = 3", "scene: must be 1 or 2"),
@@ -463,6 +466,62 @@ name = "P"
 """
     channel = next(each for each in load_channels(text).all if each.key == key)
     assert KeyPlaces(text, "c.toml").of("staff", channel) == place
+
+
+def test_former_states_mean_the_channel_too():
+    """Whole states count before beginnings, longer beginnings before shorter, and case and blanks never."""
+    channels = load_channels(
+        """
+[defaults]
+staff = ["a"]
+[channels.ads]
+name = "A"
+states = ["Old-Code", "ads_*"]
+[channels.video]
+name = "V"
+states = ["ads_video_*", "ads_video_7", "customer=9527&x"]
+[channels.exact]
+name = "E"
+states = ["ads_x"]
+"""
+    )
+    found = {
+        state: getattr(channels.by_state(state), "key", None)
+        for state in ("qd_ads", " OLD-code ", "ads_", "ads_1", "ADS_VIDEO_1", "ads_x", "ads_x1", "ads", "*", "", "qd_b")
+    }
+    assert found == {
+        "qd_ads": "ads",
+        " OLD-code ": "ads",
+        "ads_": "ads",
+        "ads_1": "ads",
+        "ADS_VIDEO_1": "video",
+        "ads_x": "exact",
+        "ads_x1": "ads",
+        "ads": None,
+        "*": None,
+        "": None,
+        "qd_b": None,
+    }
+
+
+def test_two_channels_share_no_former_state_either():
+    """A former state that is another's, present or former, is refused at its place; one's own may be repeated."""
+    text = """
+[defaults]
+staff = ["a"]
+[channels.a]
+name = "A"
+states = ["qd_a", "old", "QD_B"]
+[channels.b]
+name = "B"
+states = ["Old"]
+"""
+    with pytest.raises(ConfigurationError) as caught:
+        load_channels(text)
+    assert [problem.split(": ")[1] for problem in caught.value.problems] == [
+        "channels.a.states[2]",
+        "channels.b.states[0]",
+    ]
 
 
 def test_a_field_that_was_not_given_is_placed_at_its_channel():

@@ -103,6 +103,15 @@ def test_a_changed_state_makes_a_new_way_and_leaves_the_old():
     assert steps(make_plan(wanted, locked(channels("a")), Observed(), prune=True))[1] == (DELETE, "a", "qd_a")
 
 
+def test_whoever_scans_a_code_that_was_replaced_is_thought_of():
+    """A plan says that printed codes lead nowhere from now on, and how to keep them; then it has nothing to say."""
+    (note,) = make_plan(channels("a", more='state = "new"'), locked(channels("a")), Observed()).notes
+    assert "channels.a" in note
+    assert 'states = ["qd_a"]' in note
+    kept = channels("a", more='state = "new"\nstates = ["qd_a"]')
+    assert make_plan(kept, locked(channels("a")), Observed()).notes == ()
+
+
 def test_what_cannot_be_changed_makes_a_new_way():
     """Scene and exclusiveness take a new way, with the reason."""
     plan = make_plan(channels("a", more="scene = 1\nis_exclusive = true"), locked(channels("a")), Observed())

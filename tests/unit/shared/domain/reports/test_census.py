@@ -2,7 +2,7 @@
 
 from collections import Counter, defaultdict
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, timezone
 from itertools import permutations
 from random import Random
 from typing import Any
@@ -70,6 +70,18 @@ def test_a_day_begins_at_midnight_in_china() -> None:
     days = {row.day: row.count.relations for row in report.rows(Day) if row.count.relations}
     assert days == {date(2026, 11, 1): 1, date(2026, 11, 30): 1}
     assert report.outside == 2
+
+
+def test_a_report_counts_as_a_worker_marks() -> None:
+    """The date in a remark is that of the zone, and a state means its channel in any case, former ones too."""
+    dated = replace(EXPO, remark=parse_template("{date} {name}"), states=("old_*",))
+    west = timezone(timedelta(hours=-8))
+    relations = [
+        a_relation(customer=f"wm{number}", state=state, remark="2026-11-09 Nana")
+        for number, state in enumerate(("qd_expo26", " QD_Expo26", "old_7"))
+    ]
+    (row,) = report_of(*relations, channels=Channels((dated,), west)).rows(Chan)
+    assert (row.count.relations, row.count.marked) == (3, 3)
 
 
 def test_a_relation_without_a_date_is_told_apart() -> None:
