@@ -7,7 +7,7 @@ from math import inf
 from random import uniform
 from typing import Final, TypeVar
 
-from shared.domain.errors import CallAborted, QudaoError, QueueUnavailable, RateLimited, TransientError
+from shared.domain.errors import CallAborted, MemberHeld, QudaoError, QueueUnavailable, RateLimited, TransientError
 
 T = TypeVar("T")
 Notify = Callable[[str], None]
@@ -34,7 +34,13 @@ class Patience:
     longest: float = inf
 
     def pause(self, error: QudaoError, failures: int) -> float | None:
-        """Return the seconds to wait after *error*, which so many *failures* in a row came before; None: enough."""
+        """
+        Return the seconds to wait after *error*, which so many *failures* in a row came before; None: enough.
+
+        For a member who is refused nobody waits: that takes a person, and other members' work is to be done.
+        """
+        if isinstance(error, MemberHeld):
+            return None
         if failures >= len(self.pauses) and not self.endless:
             return None
         pause = self.pauses[min(failures, len(self.pauses) - 1)] * uniform(1 - self.jitter, 1)  # noqa: S311 - jitter

@@ -93,6 +93,7 @@ class MemberHeld(CallAborted):
 
     def __init__(self, endpoint: str, retry_after: float, *, staff: str, errcode: int | None, meaning: str) -> None:
         super().__init__(endpoint, retry_after)
+        self.args = (f"{endpoint} is refused for {staff}: {meaning}",)
         self.staff = staff
         self.errcode = errcode
         self.meaning = meaning

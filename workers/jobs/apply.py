@@ -18,6 +18,7 @@ from shared.domain.channels.ways import WayFields, changes
 from shared.domain.errors import (
     CallAborted,
     Congested,
+    MemberHeld,
     PermanentError,
     QudaoError,
     QueueUnavailable,
@@ -48,7 +49,7 @@ class Contested(QudaoError):
     """Somebody else is making ways with the same state: whose they are cannot be told."""
 
 
-_OF_ONE_STEP: Final = (StaffBlocked, PermanentError, UnknownCode, TooEarly, Contested)
+_OF_ONE_STEP: Final = (StaffBlocked, MemberHeld, PermanentError, UnknownCode, TooEarly, Contested)
 """Failures that say nothing about the other steps; any other stops them all."""
 
 
@@ -317,6 +318,8 @@ _ARGUMENTS: Final = {
 
 def _suspects(step: Step, error: QudaoError, able: set[str]) -> tuple[StaffUserId, ...]:
     """Return who may be meant by a refusal that names nobody: those of the step whom no other step proved able."""
+    if isinstance(error, MemberHeld):
+        return (StaffUserId(error.staff),)
     if not isinstance(error, WeComError) or not concerns_a_member(error) or step.fields is None:
         return ()
     staff = step.fields.staff

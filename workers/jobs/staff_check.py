@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping
 
-from shared.domain.errors import CallAborted, PermanentError, StaffBlocked, TransientError
+from shared.domain.errors import CallAborted, MemberHeld, PermanentError, StaffBlocked, TransientError
 from shared.domain.ids import StaffUserId
 from shared.wecom.client import WeCom
 from shared.wecom.errcodes import NO_CONTACT_FUNCTION
@@ -29,7 +29,7 @@ async def _inability(wecom: WeCom, userid: StaffUserId) -> str:
     """Ask for the customers of a member who should have none: the refusal tells more than their absence does."""
     try:
         await wecom.list_customers(userid)
-    except (PermanentError, StaffBlocked) as error:
+    except (PermanentError, StaffBlocked, MemberHeld) as error:
         return error.meaning
     except (TransientError, CallAborted):
         pass  # not worth waiting for: that the member is unable is known

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from shared.domain.errors import CursorExpired, PermanentError, StaffBlocked, WeComError
+from shared.domain.errors import CursorExpired, MemberHeld, PermanentError, StaffBlocked, WeComError
 from shared.domain.ids import ExternalUserId, StaffUserId
 from shared.domain.relations import Relation
 from shared.wecom.client import PAGE, WeCom
@@ -79,7 +79,7 @@ class Walk:
             try:
                 async for relations in self._read(chunk):
                     yield relations
-            except (PermanentError, StaffBlocked) as error:
+            except (PermanentError, StaffBlocked, MemberHeld) as error:
                 self._divide(chunk, error)
             else:
                 self.members_read += len(chunk.staff)
@@ -106,7 +106,7 @@ class Walk:
             else:
                 return
 
-    def _divide(self, chunk: "_Chunk", error: WeComError) -> None:
+    def _divide(self, chunk: "_Chunk", error: WeComError | MemberHeld) -> None:
         """Read *chunk*, which was refused, in halves: one member is enough for that. Set aside one who is alone."""
         if len(chunk.staff) == 1:
             self.unread[chunk.staff[0]] = str(error)

@@ -1,5 +1,6 @@
 """`qudao channels` against the simulator: what an operator sees, and what WeCom has afterwards."""
 
+import asyncio
 import io
 import os
 import signal
@@ -91,10 +92,8 @@ async def test_members_who_cannot_have_customers_are_named_before_the_first_writ
             ["channels.toml:3", "channels.a.staff", "hidden"],
             ["channels.toml:6", "defaults.staff", "plain"],
         ]
-        first = ("left", "left", "应用可见范围", "使用范围")
-        # WeCom is not asked about the blocked member again within a minute.
-        remedies = first if command is show_plan else ("left", "left", "使用范围", "使用范围")
-        for line, remedy in zip(lines, remedies, strict=True):
+        # WeCom is not asked about the blocked member again within a minute; what it said is remembered.
+        for line, remedy in zip(lines, ("left", "left", "应用可见范围", "使用范围"), strict=True):
             assert remedy in line
     assert here.writes() == 0
 
@@ -141,6 +140,24 @@ async def test_a_member_whom_only_the_call_shows_to_be_unable_is_named(here, fie
     here.simulator.put_member("chen.wei", **{field: True})
     assert (await here.say(apply_plan, yes=True)).code == 0
     assert len(here.ways()) == 4
+
+
+async def test_a_refused_member_keeps_no_other_channel_waiting(here):
+    """Their channels fail at once, each with the member's name; all others are made, and nobody waits for the hold."""
+    here.simulator.put_member("chen.wei")
+    here.write(
+        "".join(f'[channels.bad{n}]\nname = "B{n}"\nstaff = ["chen.wei"]\n' for n in range(4))
+        + "".join(f'[channels.good{n}]\nname = "G{n}"\nstaff = ["lin.qiao"]\n' for n in range(4))
+    )
+    here.simulator.fail("errcode", "externalcontact/add_contact_way", code=84074, count=1)
+    async with asyncio.timeout(20):
+        said = await here.say(apply_plan, yes=True, as_json=True)
+    applied = said.document["applied"]
+    assert said.code == 1
+    assert [failed["staff"] for failed in applied["failed"]] == [["chen.wei"]] * len(applied["failed"])
+    assert {state for state, _ in here.ways()} >= {f"qd_good{n}" for n in range(4)}
+    assert applied["left"] == []
+    assert "84074" in said.err
 
 
 async def test_everything_wrong_with_the_files_is_told_at_once(here):
