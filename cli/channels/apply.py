@@ -24,6 +24,11 @@ from shared.domain.ids import StaffUserId
 from workers.jobs.apply import Applied, Apply
 from workers.jobs.staff_check import inabilities
 
+_BESIDES: Final = (
+    "remarks, descriptions, tags and welcomes are no part of a code: workers take them over from the file by themselves,"
+    " for those who come from then on; `qudao backfill` marks those who are there"
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Planned:
@@ -123,6 +128,8 @@ def _unable(desk: Desk, plan: Plan, wrong: Mapping[StaffUserId, str]) -> tuple[S
 def _show(plan: Plan) -> None:
     if plan.count(StepKind.UNCHANGED) == len(plan.steps):
         print_line(plan_headline(plan))
+        if plan.steps:
+            sys.stderr.write(f"qudao: {_BESIDES}\n")
     else:
         Console().print(plan_table(plan))
     for note in plan.notes:
