@@ -25,8 +25,8 @@ from workers.jobs.apply import Applied, Apply
 from workers.jobs.staff_check import inabilities
 
 _BESIDES: Final = (
-    "remarks, descriptions, tags and welcomes are no part of a code: workers take them over from the file by themselves,"
-    " for those who come from then on; `qudao backfill` marks those who are there"
+    "remarks, descriptions, tags and welcomes are no part of a code: workers take them over from the file by"
+    " themselves, for those who come from then on; `qudao backfill` marks those who are there"
 )
 
 
