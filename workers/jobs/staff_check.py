@@ -1,12 +1,16 @@
 """Finds, before anything is written, who cannot have customers: a refused contact way does not name the member."""
 
 from collections.abc import Collection, Iterable, Mapping
+from typing import Final
 
 from shared.domain.errors import CallAborted, MemberHeld, PermanentError, StaffBlocked, TransientError
 from shared.domain.ids import StaffUserId
+from shared.domain.spelling import did_you_mean
 from shared.wecom.client import WeCom
 from shared.wecom.errcodes import NO_CONTACT_FUNCTION
 from workers.patience import Notify, patiently
+
+_NO_SUCH_MEMBER: Final = (40003, 60111)
 
 
 async def able_staff(wecom: WeCom, *, notify: Notify = lambda _: None) -> frozenset[str]:
@@ -22,15 +26,16 @@ async def able_staff(wecom: WeCom, *, notify: Notify = lambda _: None) -> frozen
 async def inabilities(wecom: WeCom, staff: Iterable[StaffUserId], able: Collection[str]) -> Mapping[StaffUserId, str]:
     """Return those of *staff* who are not among the *able*, each with what is wrong and what to do about it."""
     unable = [userid for userid in dict.fromkeys(staff) if userid.casefold() not in able]
-    return {userid: await _inability(wecom, userid) for userid in unable}
+    return {userid: await _inability(wecom, userid, able) for userid in unable}
 
 
-async def _inability(wecom: WeCom, userid: StaffUserId) -> str:
+async def _inability(wecom: WeCom, userid: StaffUserId, able: Collection[str]) -> str:
     """Ask for the customers of a member who should have none: the refusal tells more than their absence does."""
     try:
         await wecom.list_customers(userid)
     except (PermanentError, StaffBlocked, MemberHeld) as error:
-        return error.meaning
+        guess = did_you_mean(userid.casefold(), able) if error.errcode in _NO_SUCH_MEMBER else ""
+        return f"{error.meaning}{guess}"
     except (TransientError, CallAborted):
         pass  # not worth waiting for: that the member is unable is known
     return f"{NO_CONTACT_FUNCTION.meaning}. {NO_CONTACT_FUNCTION.remedy}".rstrip(". ")

@@ -142,6 +142,15 @@ async def test_a_member_whom_only_the_call_shows_to_be_unable_is_named(here, fie
     assert len(here.ways()) == 4
 
 
+async def test_a_misspelt_member_is_guessed(here):
+    """Who does not exist may be meant for one who does."""
+    here.write('[channels.a]\nname = "A"\nstaff = ["lin.qaio"]\n')
+    said = await here.say(show_plan)
+    assert said.code == 2
+    assert "channels.a.staff: lin.qaio: no such member" in said.err
+    assert "did you mean 'lin.qiao'?" in said.err
+
+
 async def test_a_refused_member_keeps_no_other_channel_waiting(here):
     """Their channels fail at once, each with the member's name; all others are made, and nobody waits for the hold."""
     here.simulator.put_member("chen.wei")
