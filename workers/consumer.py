@@ -133,7 +133,7 @@ class Worker:
             if not isinstance(error, QudaoError):
                 self._reporter.unforeseen(error, delivery)
             now = self._clock.time()
-            outcome = decide(error, task=task, work=work, attempts=delivery.message.attempts, now=now)
+            outcome = decide(error, task=task, work=work, message=delivery.message, now=now)
         self._reporter.delivered(delivery, work, outcome, seconds=self._clock.time() - started)
         await asyncio.shield(settlements.create_task(self._settle(delivery, outcome)))
 

@@ -5,7 +5,7 @@ Every delay is a tier of the queue (``RETRY_DELAYS``); the queue adds the jitter
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from shared.domain.errors import (
@@ -31,7 +31,7 @@ from shared.domain.errors import (
 )
 from shared.domain.events import CustomerHalfAdded, Lane, Task, Work
 from shared.domain.marks import WELCOME_SECONDS
-from shared.queue.message import Failure
+from shared.queue.message import Failure, Message
 from shared.queue.port import RETRY_DELAYS, STALE_SECONDS
 
 LADDER: Final = (1, 3, 10, 60, 300, 1800, 7200, 21600, 21600, 21600, 21600)
@@ -112,20 +112,21 @@ def is_stale(lane: Lane, first_seen: float, now: float) -> bool:
     return lane is Lane.LIVE and now - first_seen >= STALE_SECONDS
 
 
-def decide(error: Exception, *, task: Task, work: Work | None, attempts: int, now: float) -> Verdict:
+def decide(error: Exception, *, task: Task, work: Work | None, message: Message, now: float) -> Verdict:
     """
-    Return what happens to a delivery that failed with *error*.
+    Return what happens to a delivery of *message* that failed with *error*.
 
-    *work* is None when it could not even be decoded, *attempts* counts those before this one, *now* is Unix seconds.
+    *work* is None when it could not even be decoded, *now* is Unix seconds.
     """
-    failure = describe(error)
+    failure = replace(describe(error), waits_for=_waits_for(error))
+    attempts = message.attempts_at(failure)
     if work is None or isinstance(error, PoisonMessage | AnotherCorps):
         return Park(failure=failure)
     if task is Task.WELCOME:
         return _decide_welcome(error, failure, attempts=attempts, age=now - work.created_at)
     match error:
         case PartsFailed():
-            return _soonest([decide(each, task=task, work=work, attempts=attempts, now=now) for each in error.errors])
+            return _soonest([decide(each, task=task, work=work, message=message, now=now) for each in error.errors])
         case StaffBlocked() | MemberHeld():
             return _climb(MEMBER, attempts, failure)
         case CallAborted() | RateLimited() | ConfigurationNeeded() | QueueUnavailable() | Congested():
@@ -142,6 +143,17 @@ def decide(error: Exception, *, task: Task, work: Work | None, attempts: int, no
             return _climb(LADDER, attempts, failure)
         case _:
             return _climb(FEW, attempts, failure)
+
+
+def _waits_for(error: Exception) -> str:
+    """Return what only time and a person can bring about: then attempts are counted by themselves."""
+    match error:
+        case StaffBlocked() | MemberHeld():
+            return "member"
+        case UnknownState():
+            return "file"
+        case _:
+            return ""
 
 
 def _waiting(error: Exception) -> int:

@@ -25,12 +25,20 @@ _NAMES: Final = {kind: name for name, kind in _KINDS.items()}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """What the last attempt failed with. ``reason`` is a constant or an error's meaning, free of personal data."""
+    """
+    What the last attempt failed with.
+
+    Attributes:
+        reason: A constant or an error's meaning, free of personal data.
+        waits_for: What the work waits for by the hour; "" when only for a better moment. Attempts are counted anew when
+            that changes: a customer who waited half a day for a person is not given up at the next busy answer.
+    """
 
     reason: str
     endpoint: str = ""
     errcode: int | None = None
     hint: str = ""
+    waits_for: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +62,14 @@ class Message:
 
     def after(self, failure: Failure, *, counted: bool) -> "Message":
         """Return the message as it goes on after a failed attempt."""
-        return replace(self, attempts=self.attempts + counted, failure=failure)
+        if not counted:
+            waits_for = self.failure.waits_for if self.failure else failure.waits_for
+            return replace(self, failure=replace(failure, waits_for=waits_for))
+        return replace(self, attempts=self.attempts_at(failure) + 1, failure=failure)
+
+    def attempts_at(self, failure: Failure) -> int:
+        """Return how many attempts failed before for what *failure* waits for."""
+        return self.attempts if self.failure is None or self.failure.waits_for == failure.waits_for else 0
 
 
 def message_for(work: Work, *, now: float) -> Message:

@@ -33,7 +33,9 @@ SOON = 30.0
 A_WHILE = 0.15
 """Seconds after which a message that was there would have been taken."""
 
-BUSY = Failure(reason="system busy", endpoint="externalcontact/get", errcode=-1, hint="hint: [1712] 系统繁忙")
+BUSY = Failure(
+    reason="system busy", endpoint="externalcontact/get", errcode=-1, hint="hint: [1712] 系统繁忙", waits_for="member"
+)
 GONE = Failure(reason="no such customer", errcode=84061)
 
 

@@ -151,8 +151,8 @@ class Worker:
             for endpoint in CALLS[lane]:
                 await self._call(endpoint, lane, work.staff)
         except QudaoError as error:
-            attempts, now = delivery.message.attempts, self.clock.time()
-            verdict = decide(error, task=task_of(work, lane), work=work, attempts=attempts, now=now)
+            now = self.clock.time()
+            verdict = decide(error, task=task_of(work, lane), work=work, message=delivery.message, now=now)
         await self._thaw()
         await self._settle(delivery, lane, verdict)
 

@@ -90,6 +90,7 @@ def _failure_headers(prefix: str, failure: Failure) -> dict[str, Any]:
         f"{prefix}-reason": failure.reason,
         f"{prefix}-endpoint": failure.endpoint,
         f"{prefix}-hint": failure.hint,
+        f"{prefix}-waits-for": failure.waits_for,
     }
     return headers if failure.errcode is None else {**headers, f"{prefix}-errcode": failure.errcode}
 
@@ -103,6 +104,7 @@ def _failure(prefix: str, headers: Mapping[str, Any]) -> Failure | None:
         endpoint=_text(headers, f"{prefix}-endpoint"),
         errcode=errcode if isinstance(errcode, int) else None,
         hint=_text(headers, f"{prefix}-hint"),
+        waits_for=_text(headers, f"{prefix}-waits-for"),
     )
 
 

@@ -18,11 +18,12 @@ from shared.domain.errors import (
     TagUnknown,
     TooEarly,
     TransientError,
+    UnknownState,
     WelcomeRefused,
 )
 from shared.domain.events import CustomerAdded, CustomerHalfAdded, Lane, RelationFound, Task
-from shared.domain.ids import CorpId, ExternalUserId, StaffUserId
-from shared.queue.message import Failure
+from shared.domain.ids import CorpId, EventId, ExternalUserId, StaffUserId
+from shared.queue.message import Failure, Message
 from shared.queue.port import RETRY_DELAYS, STALE_SECONDS
 from workers.policy import EARLY, FEW, LADDER, Park, Retry, Settle, decide, describe, is_stale
 
@@ -48,9 +49,13 @@ FOUND = RelationFound(
 )
 
 
+def a_message(attempts=0, failure=None):
+    return Message(event_id=EventId("e1"), body=b"{}", first_seen=CREATED, attempts=attempts, failure=failure)
+
+
 def after(error, *, work=ADDED, task=Task.MARK, attempts=0, age=1.0):
     """Decide for *error*, *age* seconds after the event."""
-    return decide(error, task=task, work=work, attempts=attempts, now=CREATED + age)
+    return decide(error, task=task, work=work, message=a_message(attempts), now=CREATED + age)
 
 
 def ends(error, *, work, age=0.0):
@@ -92,7 +97,8 @@ def test_a_refused_member_s_work_waits_a_day_in_long_tiers(error):
     assert min(delays) >= 600
     assert max(delays) <= 3600
     assert 23 * 3600 < sum(delays) <= 24 * 3600
-    assert verdict == Park(failure=Failure(reason="no function", endpoint=REMARK, errcode=84074))
+    expected = Failure(reason="no function", endpoint=REMARK, errcode=84074, waits_for="member")
+    assert verdict == Park(failure=expected)
 
 
 def test_a_tag_that_is_not_known_is_looked_up_a_few_times():
@@ -160,8 +166,29 @@ def test_permanent_errors_are_parked_at_once():
 def test_poison_is_parked_at_once():
     """A message that cannot be decoded is parked, whatever was to be done with it."""
     for task in Task:
-        verdict = decide(PoisonMessage("body is not JSON"), task=task, work=None, attempts=0, now=CREATED)
+        verdict = decide(PoisonMessage("body is not JSON"), task=task, work=None, message=a_message(), now=CREATED)
         assert verdict == Park(failure=Failure(reason="cannot be decoded: body is not JSON"))
+
+
+def follow(*errors):
+    """Let one message fail with *errors* in turn, and return the delays; None where it is parked."""
+    message, delays = a_message(), []
+    for error in errors:
+        verdict = decide(error, task=Task.MARK, work=ADDED, message=message, now=CREATED + 1)
+        delays.append(verdict.delay if isinstance(verdict, Retry) else None)
+        message = message.after(verdict.failure, counted=getattr(verdict, "counted", True))
+    return delays
+
+
+def test_attempts_are_counted_for_what_they_waited_for():
+    """Who waited long for a person or for the file is not given up at the next busy answer, and the other way round."""
+    busy, refused, held = TransientError(REMARK), StaffBlocked(REMARK), CallAborted(REMARK, 5.0)
+    unknown = UnknownState("qd_new")
+    assert follow(busy, busy, refused, refused) == [1, 3, 600, 1800]
+    assert follow(*[unknown] * 200, busy, busy)[-2:] == [1, 3]
+    assert follow(*[refused] * 20, busy)[-1] == 1
+    assert follow(refused, held, refused) == [600, 10, 1800]
+    assert follow(*[busy] * (len(LADDER) + 1))[-1] is None
 
 
 def test_another_corp_s_message_is_parked_at_once():
