@@ -360,7 +360,8 @@ async def test_headers_carry_no_history_of_the_broker(amqp_url: str, prefix: str
     assert death["count"] == 1
     ours = {name for name in message.headers if name.startswith("qudao-")}
     assert ours == {
-        f"qudao-{name}" for name in ("event", "first-seen", "attempts", "reason", "endpoint", "errcode", "hint")
+        f"qudao-{name}"
+        for name in ("event", "first-seen", "attempts", "reason", "endpoint", "errcode", "hint", "waits-for")
     }
 
 
