@@ -26,12 +26,7 @@ from shared.queue.port import (
     Parked,
 )
 from tests.contract.conftest import Backend
-
-SOON = 30.0
-"""Seconds within which anything that happens at all has happened."""
-
-A_WHILE = 0.15
-"""Seconds after which a message that was there would have been taken."""
+from tests.rigs.queue import A_WHILE, SOON, nothing_comes, taken
 
 BUSY = Failure(
     reason="system busy", endpoint="externalcontact/get", errcode=-1, hint="hint: [1712] 系统繁忙", waits_for="member"
@@ -48,21 +43,6 @@ async def publish_all(queue: EventQueue, messages: Iterable[Message], lane: Lane
     async with asyncio.TaskGroup() as group:
         for message in messages:
             group.create_task(queue.publish(message, [lane]))
-
-
-async def taken(consumer: Consumer) -> Delivery:
-    """Return the next delivery; that there is none is a failure."""
-    async with asyncio.timeout(SOON):
-        return await consumer.take()
-
-
-async def nothing_comes(consumer: Consumer) -> bool:
-    try:
-        async with asyncio.timeout(A_WHILE):
-            await consumer.take()
-    except TimeoutError:
-        return True
-    return False
 
 
 async def until(condition: Callable[[], Awaitable[bool]]) -> None:

@@ -18,13 +18,11 @@ from shared.domain.errors import ConfigurationError, QueueUnavailable
 from shared.domain.events import Lane
 from shared.domain.ids import EventId
 from shared.queue.message import Failure, Message
-from shared.queue.port import DELIVERY_LIMIT, KILLED_ITS_WORKER, Consumer, Delivery
+from shared.queue.port import DELIVERY_LIMIT, KILLED_ITS_WORKER
 from shared.queue.sqlite import consumer as sqlite_consumer
 from shared.queue.sqlite.adapter import SqliteQueue
 from shared.sqlite import Database
-
-SOON = 30.0
-A_WHILE = 0.15
+from tests.rigs.queue import SOON, nothing_comes, taken
 
 
 @pytest.fixture
@@ -66,20 +64,6 @@ async def killed(process: Process) -> list[str]:
     rest = await process.stdout.read()
     assert await process.wait() == -signal.SIGKILL
     return rest.decode().split("\n")[:-1]
-
-
-async def taken(consumer: Consumer) -> Delivery:
-    async with asyncio.timeout(SOON):
-        return await consumer.take()
-
-
-async def nothing_comes(consumer: Consumer) -> bool:
-    try:
-        async with asyncio.timeout(A_WHILE):
-            await consumer.take()
-    except TimeoutError:
-        return True
-    return False
 
 
 async def waiting(queue: SqliteQueue) -> dict[str, int]:
