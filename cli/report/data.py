@@ -6,9 +6,7 @@ from typing import Any
 
 from cli.report.words import cell_of
 from shared.domain.ids import StaffUserId
-from shared.domain.reports.figures import BY_CHANNEL, Dimension, Report, Row
-
-COUNTS = ("customers", "relations", "to_mark", "marked", "person_wrote", "ours_older")
+from shared.domain.reports.figures import BY_CHANNEL, COUNTS, Dimension, Report, Row
 
 
 def document(

@@ -121,7 +121,12 @@ def _bridge(before: str, after: str, *, at_start: bool) -> str:
     return before + (after.lstrip(SEPARATORS) if begins else after)
 
 
+def moment_in(seconds: int, zone: tzinfo) -> datetime:
+    """Return Unix *seconds*, which come from WeCom, as a time in *zone*; what no calendar has as the nearest it has."""
+    return datetime.fromtimestamp(min(max(seconds, 0), _LATEST), zone)
+
+
 def date_and_time(created_at: int, zone: tzinfo) -> tuple[str, str]:
     """Return Unix seconds as a date and a time of day in *zone*: ``2026-11-22`` and ``14:05``."""
-    moment = datetime.fromtimestamp(min(max(created_at, 0), _LATEST), zone)
+    moment = moment_in(created_at, zone)
     return moment.strftime("%Y-%m-%d"), moment.strftime("%H:%M")

@@ -261,6 +261,9 @@ _UNKNOWN: Final = Reading(
     ErrorClass.UNKNOWN, "a code Qudao does not know", "Look it up at open.work.weixin.qq.com/devtool/query."
 )
 
+NO_SUCH_MEMBER: Final = frozenset({40003, 60111})
+"""Codes for a userid that nobody has, or nobody that the app may see."""
+
 _OF_MEMBERS: Final = frozenset({40003, 40031, 40098, 40205, 41054, 50002, 60011, 60021, 60030, 60111, 84074})
 
 NO_CONTACT_FUNCTION: Final = ERRCODES[84074]

@@ -1,16 +1,13 @@
 """Finds, before anything is written, who cannot have customers: a refused contact way does not name the member."""
 
 from collections.abc import Collection, Iterable, Mapping
-from typing import Final
 
 from shared.domain.errors import CallAborted, MemberHeld, PermanentError, StaffBlocked, TransientError
 from shared.domain.ids import StaffUserId
 from shared.domain.spelling import did_you_mean
 from shared.wecom.client import WeCom
-from shared.wecom.errcodes import NO_CONTACT_FUNCTION
+from shared.wecom.errcodes import NO_CONTACT_FUNCTION, NO_SUCH_MEMBER
 from workers.patience import Notify, patiently
-
-_NO_SUCH_MEMBER: Final = (40003, 60111)
 
 
 async def able_staff(wecom: WeCom, *, notify: Notify = lambda _: None) -> frozenset[str]:
@@ -34,7 +31,7 @@ async def _inability(wecom: WeCom, userid: StaffUserId, able: Collection[str]) -
     try:
         await wecom.list_customers(userid)
     except (PermanentError, StaffBlocked, MemberHeld) as error:
-        guess = did_you_mean(userid.casefold(), able) if error.errcode in _NO_SUCH_MEMBER else ""
+        guess = did_you_mean(userid.casefold(), able) if error.errcode in NO_SUCH_MEMBER else ""
         return f"{error.meaning}{guess}"
     except (TransientError, CallAborted):
         pass  # not worth waiting for: that the member is unable is known

@@ -8,7 +8,7 @@ and member that meet; nothing of what WeCom tells of a customer is kept.
 from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from itertools import islice
 from typing import Final
 
@@ -18,6 +18,7 @@ from shared.domain.ids import CorpId, StaffUserId
 from shared.domain.marks import Skip, SkipReason, decide_mark
 from shared.domain.relations import Relation
 from shared.domain.reports.figures import (
+    COUNTS,
     FOREIGN,
     MORE_UNKNOWN,
     NO_STATE,
@@ -30,10 +31,10 @@ from shared.domain.reports.figures import (
     SourceKind,
 )
 from shared.domain.spelling import did_you_mean
+from shared.domain.templates import moment_in
 
 _SECONDS_OF_A_DAY: Final = 86_400
 _QUARTER: Final = 900
-_LATEST: Final = 253_370_764_800
 _EPOCH: Final = date(1970, 1, 1).toordinal()
 _STATES_REMEMBERED: Final = 1000
 _STATES_COMPARED: Final = 200
@@ -56,14 +57,7 @@ class _Cell:
     ours_older: int = 0
 
     def finished(self, source: Source) -> Cell:
-        count = Count(
-            customers=self.customers,
-            relations=self.relations,
-            to_mark=self.to_mark,
-            marked=self.marked,
-            person_wrote=self.person_wrote,
-            ours_older=self.ours_older,
-        )
+        count = Count(**{name: getattr(self, name) for name in COUNTS})
         return Cell(source=source, day=date.fromordinal(self.day), staff=self.staff, count=count)
 
 
@@ -116,7 +110,7 @@ class Census:
         quarter = created_at // _QUARTER
         offset = self._offsets.get(quarter)
         if offset is None:
-            moment = datetime.fromtimestamp(min(max(quarter * _QUARTER, 0), _LATEST), self._zone)
+            moment = moment_in(quarter * _QUARTER, self._zone)
             offset = self._offsets[quarter] = int((moment.utcoffset() or timedelta()).total_seconds())
         return _EPOCH + (created_at + offset) // _SECONDS_OF_A_DAY
 

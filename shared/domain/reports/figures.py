@@ -8,7 +8,7 @@ does the counting.
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import date, timedelta
 from enum import StrEnum
 from typing import Final
@@ -92,14 +92,11 @@ class Count:
     ours_older: int = 0
 
     def __add__(self, other: "Count") -> "Count":
-        return Count(
-            customers=self.customers + other.customers,
-            relations=self.relations + other.relations,
-            to_mark=self.to_mark + other.to_mark,
-            marked=self.marked + other.marked,
-            person_wrote=self.person_wrote + other.person_wrote,
-            ours_older=self.ours_older + other.ours_older,
-        )
+        return Count(**{name: getattr(self, name) + getattr(other, name) for name in COUNTS})
+
+
+COUNTS: Final = tuple(each.name for each in fields(Count))
+"""What is counted, by the names of the attributes and in their order."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
