@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from aiohttp import web
+from aiohttp import BodyPartReader, web
 
-from simulator.calls import ApiError, Call, Result
+from simulator.calls import ApiError, Call, FilePart, Result
 from simulator.config import MalformedJson, RateCheck
 from simulator.connections import hang, reset, slow
 from simulator.corp import App
@@ -26,6 +26,7 @@ from simulator.scenario import Scenario
 from simulator.tokens import Tokens
 
 _PREFIX = "/cgi-bin/"
+_UPLOAD_LIMIT = 32 * 2**20
 _JSON = "application/json; charset=UTF-8"
 _WARNING = "ok. Warning: wrong json format. "
 _ERROR_PAGE = b"<html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad Gateway</h1></body></html>"
@@ -95,13 +96,15 @@ class CgiBin:
         if scenario.config.https_redirect:
             return web.Response(status=301, headers={"Location": f"https://{request.host}{request.path_qs}"})
         name = sys.intern(request.path[len(_PREFIX) :])  # the journal keeps it, a million times
-        body = _parse(await request.read()) if request.body_exists else {}
+        endpoint = self._endpoints.get(name)
+        uploads = endpoint is not None and endpoint.uploads
+        body = await _form(request) if uploads else _parse(await request.read()) if request.body_exists else {}
         arrival = Arrival(
             request=request,
             name=name,
             address=self._address(request),
             body=body,
-            endpoint=self._endpoints.get(name),
+            endpoint=endpoint,
             rule=scenario.faults.strike(name, _member_of(request.query, body)),
             started=scenario.clock.time(),
         )
@@ -241,6 +244,20 @@ def _parse(raw: bytes) -> object:
         return orjson.loads(raw)
     except orjson.JSONDecodeError:
         return None
+
+
+async def _form(request: web.Request) -> object:
+    """Return the files of a form by their fields, None when the body is none."""
+    if request.content_type != "multipart/form-data":
+        return None
+    files: dict[str, FilePart] = {}
+    async for part in await request.clone(client_max_size=_UPLOAD_LIMIT).multipart():
+        if isinstance(part, BodyPartReader) and part.name and part.filename:
+            disposition = part.headers.get("Content-Disposition", "")
+            files[part.name] = FilePart(
+                name=part.filename, content=bytes(await part.read()), encoded_name="filename*" in disposition
+            )
+    return files
 
 
 def _fields(arrival: Arrival, endpoint: Endpoint, *, refuse: bool) -> dict[str, Any]:

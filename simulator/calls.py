@@ -20,6 +20,15 @@ class ApiError(Exception):
         self.bare = bare
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilePart:
+    """A file of a form; ``encoded_name`` tells that its name came as ``filename*``, which WeCom does not read."""
+
+    name: str
+    content: bytes
+    encoded_name: bool
+
+
 @dataclass(slots=True, kw_only=True)
 class Call:
     """
@@ -27,7 +36,7 @@ class Call:
 
     Attributes:
         query: Of the URL.
-        body: The JSON object, ``{}`` for GET.
+        body: The JSON object, ``{}`` for GET; for an upload the form's files.
         warned: A field was of the wrong type and taken all the same; the answer warns of it.
         admit: Raises 45009, 45033 or 45035 when a limit is overrun; to be called before any effect.
         journal_userid: The relation the call is about, for the journal.
@@ -129,6 +138,12 @@ class Call:
         if not self.app.sees(member.userid):
             raise ApiError(60011)
         return member
+
+    def check_media(self, media_id: object) -> None:
+        """Refuse what is not the media id of a file that was uploaded in the last three days: 40007."""
+        media = self.corp.media.get(media_id) if isinstance(media_id, str) else None
+        if media is None or self.now >= media.expires_at:
+            raise ApiError(40007)
 
     def relation(self, userid: str, external_userid: str) -> Follow:
         """Return a relation that may be written: 40096 for an unknown customer, 84061 for no contact, or not yet."""

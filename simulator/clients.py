@@ -18,6 +18,7 @@ class Action(StrEnum):
     WRITE_DESCRIPTION = "write_description"
     TAG = "tag"
     CHAT = "chat"
+    AGREE = "agree"
     STAFF_DELETES = "staff_deletes"
     CUSTOMER_DELETES = "customer_deletes"
     TRANSFER = "transfer"
@@ -40,6 +41,7 @@ class Clients:
             Action.WRITE_DESCRIPTION: self._write_description,
             Action.TAG: self._tag,
             Action.CHAT: self._chat,
+            Action.AGREE: self._agree,
             Action.STAFF_DELETES: self._staff_deletes,
             Action.CUSTOMER_DELETES: self._customer_deletes,
             Action.TRANSFER: self._transfer,
@@ -86,6 +88,13 @@ class Clients:
 
     def _chat(self, relation: Follow) -> None:
         relation.chatting = True
+
+    def _agree(self, relation: Follow) -> None:
+        """Let the customer agree to the chat archive; the event has a WelcomeCode of its own (doc 92005)."""
+        self._need_contacts(relation)
+        relation.agreed = True
+        code = self._scenario.welcome_code(relation)
+        self._scenario.contact_event("msg_audit_approved", relation, **({"WelcomeCode": code} if code else {}))
 
     def _staff_deletes(self, relation: Follow) -> None:
         self._need_contacts(relation)

@@ -135,6 +135,8 @@ class SimulatorConfig:
         state_foreign_rate: Share of scans that come with a state of somebody else's making.
         state_previous_rate: Share of scans that come with the state of the code scanned before.
         welcome_lifetime: Life of a WelcomeCode.
+        chat_archive: Messages are archived, to which each customer must agree: until then a welcome is refused (41053).
+        media_lifetime: How long an uploaded file is kept.
         api_events: API calls produce edit events too, to test protection against loops.
 
         callback_timeout: Time a receiver has to answer.
@@ -212,6 +214,8 @@ class SimulatorConfig:
     state_foreign_rate: float = 0.0
     state_previous_rate: float = 0.0
     welcome_lifetime: float = 20.0
+    chat_archive: bool = False
+    media_lifetime: float = 3 * 86_400.0
     api_events: bool = False
 
     callback_timeout: float = 5.0

@@ -139,6 +139,10 @@ def _conclusions(call: Call) -> dict[str, Any]:
     content = text.get("content") if isinstance(text, dict) else None
     if isinstance(content, str) and len(content.encode()) > 4000:
         raise invalid("conclusions.text.content", "exceed max length 4000")
+    for kind, name in (("image", "media_id"), ("miniprogram", "pic_media_id")):
+        part = conclusions.get(kind)
+        if isinstance(part, dict) and part.get(name):
+            call.check_media(part[name])
     return conclusions
 
 

@@ -152,6 +152,7 @@ class Follow:
     welcomes: list[float] = field(default_factory=list)
     welcomed_with: dict[str, Any] = field(default_factory=dict)
     welcome_code_given: bool = False
+    agreed: bool = False
     events: int = 0
 
     @property
@@ -222,6 +223,18 @@ class WelcomeCode:
     sent_by: int | None = None
 
 
+@dataclass(slots=True, kw_only=True)
+class UploadedFile:
+    """Temporary media: a file that was uploaded, by its media id, for three days; ``digest`` is its SHA-256."""
+
+    media_id: str
+    type: str
+    name: str
+    size: int
+    digest: str
+    expires_at: float
+
+
 class Corp:
     """Everything one tenant has. Userids are looked up ignoring case, customers byte for byte."""
 
@@ -233,6 +246,7 @@ class Corp:
         self.ways: dict[str, ContactWay] = {}
         self.tag_groups: dict[str, TagGroup] = {}
         self.welcome_codes: dict[str, WelcomeCode] = {}
+        self.media: dict[str, UploadedFile] = {}
         self._members: dict[str, Member] = {}
 
     def put_member(self, member: Member) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from simulator import contact_ways, customers, remarks, tags, welcomes
+from simulator import contact_ways, customers, media, remarks, tags, welcomes
 from simulator.calls import Call, Result
 
 
@@ -17,6 +17,7 @@ class Endpoint:
         empty: The fields that a failing answer carries too.
         subject: What two calls at once must not share, from the body; None for no such thing.
         customer_contact: Needs the customer-contact permission (48002), and is limited in concurrency.
+        uploads: Takes a form with a file instead of JSON.
     """
 
     serve: Callable[[Call], Result]
@@ -24,6 +25,7 @@ class Endpoint:
     empty: Mapping[str, Any] = field(default_factory=dict)
     subject: Callable[[Mapping[str, Any]], tuple[str, ...]] | None = None
     customer_contact: bool = True
+    uploads: bool = False
 
 
 def endpoints() -> dict[str, Endpoint]:
@@ -51,6 +53,7 @@ def endpoints() -> dict[str, Endpoint]:
     return {f"externalcontact/{name}": endpoint for name, endpoint in contact.items()} | {
         "getcallbackip": addresses,
         "get_api_domain_ip": addresses,
+        "media/upload": Endpoint(serve=media.upload, customer_contact=False, uploads=True),
     }
 
 

@@ -42,6 +42,10 @@ class Identifiers:
         """Return a paging cursor."""
         return self._text(_TOKEN, 32)
 
+    def media_id(self) -> str:
+        """Return the id of an uploaded file."""
+        return "3" + self._text(_TOKEN, 43)
+
     def unionid(self) -> str:
         """Return a WeChat unionid."""
         return "oT9" + self._text(_TOKEN, 25)

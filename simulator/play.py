@@ -12,6 +12,7 @@ from simulator.config import SimulatorConfig
 from simulator.corp import App, ContactWay, Corp, Customer, Follow, Member, RelationStatus
 from simulator.customers import shown_remark
 from simulator.faults import Fault, FaultRule
+from simulator.media import keep
 from simulator.names import nickname
 from simulator.qr_images import new_image
 from simulator.scans import Scan, Scanner
@@ -107,6 +108,10 @@ class Simulator:
         CallbackKeys(token=app.token, aes_key=app.aes_key, receive_id=self.corp.corp_id)
         if app.callback_url and URL(app.callback_url).scheme not in {"http", "https"}:
             raise ValueError("a callback URL begins with http:// or https://")
+
+    def add_media(self, type: str, name: str, content: bytes) -> str:  # noqa: A002 - WeCom's name
+        """Keep a file as if it had been uploaded; return its media id."""
+        return keep(self.scenario, type, name, content).media_id
 
     def put_member(self, userid: str, **fields: Any) -> Member:  # noqa: ANN401 - any field of Member
         """Add a member, or change the fields given of one that exists (``departed=True``, ``activated=False`` …)."""

@@ -21,6 +21,8 @@ def remark(call: Call) -> Result:
     if all(call.body.get(name) in (None, "", []) for name in _REMARK_FIELDS):
         raise ApiError(40058, "remark fields are all empty. invalid Request Parameter")
     relation = call.relation(userid, external_userid)
+    if call.body.get("remark_pic_mediaid"):
+        call.check_media(call.body["remark_pic_mediaid"])
     call.admit()
     for name, value in changes.items():
         if name == "remark":

@@ -209,7 +209,7 @@ class Scanner:
         if scenario.chance(scenario.config.early_rate):
             relation.readable_at = now + scenario.random.uniform(*scenario.config.early_seconds)
         if edited:
-            scenario.contact_event("edit_external_contact", relation)
+            scenario.contact_event("edit_external_contact", relation, State=relation.state)
             return
         state = relation.state
         if scenario.chance(scenario.config.state_missing_in_event_rate):

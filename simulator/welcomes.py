@@ -14,11 +14,17 @@ _REQUIRED = {
     "video": ("media_id",),
     "file": ("media_id",),
 }
+_MEDIA_ID_LIMIT = 128
 _BYTES = {"title": 128, "desc": 512}
 
 
 def send_welcome_msg(call: Call) -> Result:
-    """Send a welcome: 41050 for a code that is spent or too old, 41051 where another app or a chat came first."""
+    """
+    Send a welcome.
+
+    41050 for a code that is spent or too old, 41051 where another app or a chat came first, 41053 for a customer who
+    has not agreed to the chat archive.
+    """
     code = call.text("welcome_code", 41049)
     _check_content(call)
     given = call.corp.welcome_codes.get(code)
@@ -26,6 +32,8 @@ def send_welcome_msg(call: Call) -> Result:
         raise ApiError(41050)
     call.admit()  # first: a call with the same code that has just ended was under way when this one came
     _check_unspent(call, given)
+    if call.scenario.config.chat_archive and not given.relation.agreed:
+        raise ApiError(41053)
     given.sent_by = call.app.agent_id
     given.relation.welcomes.append(call.now)
     given.relation.welcomed_with = {name: call.body[name] for name in ("text", "attachments") if name in call.body}
@@ -54,10 +62,10 @@ def _check_content(call: Call) -> None:
     if len(attachments) > _ATTACHMENT_LIMIT:
         raise ApiError(41064)
     for attachment in attachments:
-        _check_attachment(attachment)
+        _check_attachment(call, attachment)
 
 
-def _check_attachment(attachment: Any) -> None:  # noqa: ANN401 - JSON
+def _check_attachment(call: Call, attachment: Any) -> None:  # noqa: ANN401 - JSON
     kind = attachment.get("msgtype") if isinstance(attachment, dict) else None
     if kind not in _REQUIRED or not isinstance(attachment.get(kind), dict):
         raise ApiError(41065)
@@ -71,3 +79,8 @@ def _check_attachment(attachment: Any) -> None:  # noqa: ANN401 - JSON
     for name, limit in (("title", title), ("desc", _BYTES["desc"])):
         if len(str(content.get(name, "")).encode()) > limit:
             raise invalid(f"attachments.{kind}.{name}", f"exceed max length {limit}")
+    for name in ("media_id", "pic_media_id"):
+        if len(str(content.get(name, "")).encode()) > _MEDIA_ID_LIMIT:
+            raise invalid(f"attachments.{kind}.{name}", f"exceed max length {_MEDIA_ID_LIMIT}")
+        if content.get(name):
+            call.check_media(content[name])

@@ -33,6 +33,12 @@ class DeliveryLog:
             ["part", "result"],
             registry=registry,
         )
+        self._media = Counter(
+            "qudao_media_uploads_total",
+            "Uploads of files that welcomes are sent with: uploaded, refused, failed.",
+            ["result"],
+            registry=registry,
+        )
         self._handling = Histogram(
             "qudao_delivery_seconds",
             "Time from take to decision.",
@@ -96,6 +102,10 @@ class DeliveryLog:
     def part(self, name: str, ended: Part) -> None:
         """Count how a part of a mark ended."""
         self._parts.labels(name, ended).inc()
+
+    def media(self, ended: str) -> None:
+        """Count how an upload ended."""
+        self._media.labels(ended).inc()
 
     def unforeseen(self, error: Exception, delivery: Delivery) -> None:
         """Log an error nobody named: its type and where it came from, not its text, which may quote personal data."""

@@ -8,6 +8,7 @@ from shared.domain.channels.model import Channels
 from shared.domain.events import Lane
 from shared.domain.ids import CorpId
 from shared.wecom.client import WeCom
+from workers.media import Media
 from workers.outcome import Part
 from workers.tags import Tags
 
@@ -22,6 +23,7 @@ class Services:
         wecom: The API client, bound to the lane the work came from.
         channels: The channels as configured.
         tags: Corp tags by name.
+        media: The media ids of local files.
         count_part: Is told how each part of a mark ended.
     """
 
@@ -30,6 +32,7 @@ class Services:
     channels: Channels
     clock: Clock
     tags: Tags
+    media: Media
     count_part: Callable[[str, Part], None] = lambda *_: None
 
     def on(self, lane: Lane) -> "Services":

@@ -1,4 +1,4 @@
-"""The channels file: read at start, and read again whenever it changes."""
+"""The channels file and the files it names: read at start, and read again whenever one changes."""
 
 import asyncio
 import os
@@ -12,6 +12,7 @@ import structlog
 from prometheus_client import CollectorRegistry, Gauge
 
 from shared.domain.channels.file import load_channels
+from shared.domain.channels.media import HEAD_BYTES, LocalFile, MediaType, refusal
 from shared.domain.channels.model import Channels
 from shared.domain.errors import ConfigurationError
 
@@ -26,7 +27,7 @@ reached through links that change, on any file system, which no notification of 
 MOST_BYTES: Final = 5 * 2**20
 _PROBLEMS_SHOWN: Final = 20
 
-Stamp = tuple[int, int, int, int] | None
+Stamp = tuple[int, ...] | None
 """What tells one state of a file from another; None while there is none."""
 
 
@@ -37,7 +38,42 @@ def read_channels(path: Path, zone: tzinfo) -> Channels:
     Raises:
         ConfigurationError: It is missing, unreadable or wrong; lists every problem with its line.
     """
-    return _parsed(path, _bytes_of(path), zone)
+    return _parsed(path, _bytes_of(path), zone, LocalFiles(path.parent))
+
+
+class LocalFiles:
+    """The files beside the channels file that attachments name, each looked at once."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._found: dict[tuple[str, MediaType], LocalFile] = {}
+        self.stamps: dict[Path, Stamp] = {}
+        """Of those that were asked for, there or not."""
+
+    def find(self, name: str, type_: MediaType) -> LocalFile:
+        """
+        Return the file called *name*, a path that is absolute or begins at the channels file's folder.
+
+        Raises:
+            ValueError: It is not there, or WeCom would not take it as *type_*.
+        """
+        if (name, type_) not in self._found:
+            self._found[name, type_] = self._look(name, type_)
+        return self._found[name, type_]
+
+    def _look(self, name: str, type_: MediaType) -> LocalFile:
+        path = self._folder / name
+        self.stamps[path] = _stamp(path)
+        try:
+            with path.open("rb") as file:
+                head, stat = file.read(HEAD_BYTES), os.fstat(file.fileno())
+        except FileNotFoundError:
+            raise ValueError(f"{path}: there is no such file") from None
+        except (OSError, ValueError) as error:  # a ValueError is a path with a zero in it
+            raise ValueError(f"{path}: cannot be read ({getattr(error, 'strerror', error)})") from None
+        if said := refusal(type_, path.name, head, stat.st_size):
+            raise ValueError(f"{path}: {said}")
+        return LocalFile(path=str(path), type=type_, size=stat.st_size, stamp=_stamp_of(stat))
 
 
 def _bytes_of(path: Path) -> bytes:
@@ -55,9 +91,9 @@ def _bytes_of(path: Path) -> bytes:
     return raw
 
 
-def _parsed(path: Path, raw: bytes, zone: tzinfo) -> Channels:
+def _parsed(path: Path, raw: bytes, zone: tzinfo, files: LocalFiles) -> Channels:
     try:
-        return load_channels(raw.decode(), source=str(path), zone=zone)
+        return load_channels(raw.decode(), source=str(path), zone=zone, find=files.find)
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         raise ConfigurationError([f"{path}:{line}: is not UTF-8 text; save it as UTF-8 (not GBK)"]) from error
@@ -85,26 +121,32 @@ class LiveChannels:
         self._info = Gauge(
             "qudao_channels_file_info", "1, by a hash of the channels file in use.", ["hash"], registry=registry
         )
-        self._seen = _stamp(path)
+        self._read_at: dict[Path, Stamp] = {}
+        """How the file, and those that it names, were when they were read last, to be used or refused."""
         self.hash = ""
         self.current = self._read()
 
     def look_now(self) -> None:
         """Look at the file at once, changed or not."""
-        self._seen = None
         self._changed.set()
 
     async def watch(self) -> None:
-        """Take over every good change of the file, for ever; say loudly what is wrong with a bad one."""
+        """
+        Take over every good change, for ever; say loudly what is wrong with a bad one.
+
+        A file that an attachment is made from may be large and take its time to come: it is taken over once it rests.
+        """
+        before = self._read_at
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_SECONDS):
                     await self._changed.wait()
-            self._changed.clear()
-            stamp = _stamp(self._path)
-            if stamp != self._seen:
-                self._seen = stamp
+            now = {path: _stamp(path) for path in self._read_at}
+            changed = now[self._path] != self._read_at[self._path]
+            if changed or self._changed.is_set() or (now != self._read_at and now == before):
+                self._changed.clear()
                 self._reload()
+            before = now
 
     def _reload(self) -> None:
         before = self.current
@@ -119,8 +161,13 @@ class LiveChannels:
             log.info("channels.loaded", channels=len(self.current.all), hash=self.hash)
 
     def _read(self) -> Channels:
+        files = LocalFiles(self._path.parent)
+        self._read_at = {self._path: _stamp(self._path)}
         raw = _bytes_of(self._path)
-        channels = _parsed(self._path, raw, self._zone)
+        try:
+            channels = _parsed(self._path, raw, self._zone, files)
+        finally:
+            self._read_at |= files.stamps
         if not channels.all:
             raise ConfigurationError([f"{self._path}: describes no channel; every customer would be passed over"])
         if self.hash:
@@ -134,7 +181,10 @@ class LiveChannels:
 
 def _stamp(path: Path) -> Stamp:
     try:
-        stat = os.stat(path)  # noqa: PTH116 - follows links, and is patched by no test
-    except OSError:
+        return _stamp_of(os.stat(path))  # noqa: PTH116 - follows links, and is patched by no test
+    except (OSError, ValueError):
         return None
+
+
+def _stamp_of(stat: os.stat_result) -> tuple[int, ...]:
     return stat.st_ino, stat.st_dev, stat.st_mtime_ns, stat.st_size

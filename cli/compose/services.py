@@ -12,6 +12,7 @@ from cli.times import CLOCK
 from shared.domain.channels.model import Channels
 from shared.domain.events import Lane
 from shared.settings import Settings
+from shared.tasks import beside
 from shared.wecom.client import WeCom, open_wecom
 from shared.wecom.crypto import Keyring
 from workers.consumer import Worker
@@ -19,6 +20,7 @@ from workers.delivery_log import DeliveryLog
 from workers.dispatch import endpoints_of, handlers_with
 from workers.jobs.schedule import Schedule
 from workers.jobs.survey import Surveyor
+from workers.media import Media
 from workers.services import Services
 from workers.tags import Tags
 
@@ -59,14 +61,19 @@ async def open_worker(
     settings: Settings, deployment: Deployment, channels: LiveChannels, registry: CollectorRegistry
 ) -> AsyncIterator[Worker]:
     """Yield a worker, ready to run; it goes by the channels as they are when a delivery comes."""
-    async with open_api(settings, deployment, Lane.LIVE) as wecom:
-        reporter = DeliveryLog(registry, CLOCK)
+    reporter = DeliveryLog(registry, CLOCK)
+    media = Media(CLOCK, reporter.media)
+    async with (
+        open_api(settings, deployment, Lane.LIVE) as wecom,
+        beside(media.keep(lambda: channels.current, wecom)),
+    ):
         services = Services(
             corp=settings.corp_id,
             wecom=wecom,
             channels=channels.current,
             clock=CLOCK,
             tags=Tags(),
+            media=media,
             count_part=reporter.part,
         )
         yield Worker(

@@ -7,8 +7,8 @@ declared differently. None of aio-pika's exceptions leaves as such: see :func:`t
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, contextmanager, suppress
 from typing import Any, Final, Self
 
 import structlog
@@ -19,6 +19,7 @@ from aiormq.connection import TCPTransportFactory, TLSTransportFactory, Transpor
 from yarl import URL
 
 from shared.domain.errors import ConfigurationError, QudaoError, QueueUnavailable
+from shared.tasks import beside
 
 log = structlog.get_logger()
 
@@ -60,19 +61,6 @@ def translated(doing: str) -> Iterator[None]:
     finally:
         if _cancellations() > asked:
             raise asyncio.CancelledError
-
-
-@asynccontextmanager
-async def beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Run *work*, which never ends by itself, beside the context; errors of the context leave it unwrapped."""
-    group = asyncio.TaskGroup()
-    await group.__aenter__()
-    task = group.create_task(work)
-    try:
-        yield
-    finally:
-        task.cancel()
-        await group.__aexit__(None, None, None)
 
 
 class AmqpConnection:

@@ -12,8 +12,9 @@ from aio_pika.exceptions import ChannelNotFoundEntity, DeliveryError, PublishErr
 from aiormq import Channel as RawChannel
 from pamqp.commands import Basic
 
-from shared.amqp.connection import AmqpConnection, beside, close_channel, pause, said, translated
+from shared.amqp.connection import AmqpConnection, close_channel, pause, said, translated
 from shared.domain.errors import QueueUnavailable
+from shared.tasks import beside
 
 log = structlog.get_logger()
 

@@ -82,7 +82,11 @@ class RelationFound:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CustomerEdited:
-    """``edit_external_contact``: somebody edited the remark or the tags in a client; it does not say what."""
+    """
+    ``edit_external_contact``: somebody edited the remark or the tags in a client; it does not say what.
+
+    A customer whom the member had removed, and who comes again, may be told by nothing else.
+    """
 
     corp: CorpId
     staff: StaffUserId
@@ -125,12 +129,17 @@ class TransferFailed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatArchiveApproved:
-    """``msg_audit_approved`` (doc 92005): shares its ``Event`` with customer contact."""
+    """
+    ``msg_audit_approved`` (doc 92005): the customer agreed to the chat archive, without which no welcome may be sent.
+
+    It comes with a WelcomeCode of its own, and without a state: the details have it.
+    """
 
     corp: CorpId
     staff: StaffUserId
     customer: ExternalUserId
     created_at: int
+    state: str = ""
     welcome_code: str = ""
 
 
@@ -191,7 +200,7 @@ class Unreadable:
     reason: str
 
 
-Work = CustomerAdded | CustomerHalfAdded | RelationFound
+Work = CustomerAdded | CustomerHalfAdded | CustomerEdited | ChatArchiveApproved | RelationFound
 """What a queue carries."""
 
 Event = (
@@ -211,13 +220,17 @@ Event = (
 """What a callback may say."""
 
 
+def welcome_code_of(work: Work) -> str:
+    """Return the WelcomeCode of *work*, or ""."""
+    return "" if isinstance(work, RelationFound | CustomerEdited) else work.welcome_code
+
+
 def event_id(work: Work) -> EventId:
     """
     Return the identity of *work*: 32 hex digits, the same for every copy WeCom sends, different for different events.
 
     Hashes the inner fields. WeCom's own advice, FromUserName + CreateTime, merges customers added in one second.
     """
-    welcome_code = "" if isinstance(work, RelationFound) else work.welcome_code
     fields = (
         type(work).__name__,
         work.corp,
@@ -225,7 +238,7 @@ def event_id(work: Work) -> EventId:
         work.customer,
         str(work.created_at),
         work.state,
-        welcome_code,
+        welcome_code_of(work),
     )
     return EventId(sha256("\0".join(fields).encode()).hexdigest()[:32])
 
@@ -235,6 +248,10 @@ def lanes_of(event: Event | RelationFound) -> tuple[Lane, ...]:
     match event:
         case CustomerAdded() | CustomerHalfAdded():
             return (Lane.FAST, Lane.LIVE) if event.welcome_code else (Lane.LIVE,)
+        case CustomerEdited():
+            return (Lane.LIVE,) if event.state else ()
+        case ChatArchiveApproved():
+            return (Lane.FAST,) if event.welcome_code else ()
         case RelationFound():
             return (Lane.BULK,)
         case _:
@@ -244,7 +261,9 @@ def lanes_of(event: Event | RelationFound) -> tuple[Lane, ...]:
 def task_of(work: Work, lane: Lane) -> Task:
     """Return what is to be done with *work* that came to *lane*."""
     match work:
-        case CustomerAdded() | CustomerHalfAdded() | RelationFound():
+        case ChatArchiveApproved():
+            return Task.WELCOME
+        case CustomerAdded() | CustomerHalfAdded() | CustomerEdited() | RelationFound():
             return Task.WELCOME if lane is Lane.FAST else Task.MARK
         case _:
             assert_never(work)

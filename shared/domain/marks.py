@@ -14,7 +14,7 @@ from enum import StrEnum
 from typing import Final
 
 from shared.domain.channels.model import Attachment, Channel, ChannelKey, Channels, Overwrite, TagName, looks_like_ours
-from shared.domain.events import RelationFound, Replaces, Work
+from shared.domain.events import CustomerEdited, RelationFound, Replaces, Work, welcome_code_of
 from shared.domain.ids import TagId
 from shared.domain.relations import Relation
 from shared.domain.remarks import (
@@ -31,6 +31,9 @@ from shared.domain.templates import Field, Template, date_and_time
 
 WELCOME_SECONDS: Final = 20
 """The life of a WelcomeCode, counted from the event's CreateTime (doc 92137)."""
+
+READDED_SECONDS: Final = 60
+"""Age of a relation up to which an edit may be what tells of it."""
 
 _OF_CUSTOMER: Final = frozenset({Field.NAME, Field.CORP_NAME})
 
@@ -51,6 +54,8 @@ class SkipReason(StrEnum):
     OURS_OLDER = "ours_older"
     """The remark is another channel's: the customer was attributed to that one, and stays so."""
     ALREADY_RIGHT = "already_right"
+    EDITED = "edited"
+    """Somebody edited the relation in a client, and the customer did not come anew."""
     NO_CODE = "no_code"
     """The event carries no WelcomeCode."""
     EXPIRED = "expired"
@@ -118,6 +123,8 @@ def decide_mark(
         return channel
     if relation is None:
         return Skip(reason=SkipReason.NO_RELATION, channel=channel.key)
+    if isinstance(work, CustomerEdited) and not _came_anew(work, channel, relation, tag_ids or {}):
+        return Skip(reason=SkipReason.EDITED, channel=channel.key)
     values = _values(channel, work, relation, channels.zone)
     if nameless:
         values = {**values, **dict.fromkeys(_OF_CUSTOMER, "")}
@@ -141,6 +148,11 @@ def decide_mark(
     if mark != Mark(channel=channel.key):
         return mark
     return Skip(reason=kept or SkipReason.ALREADY_RIGHT, channel=channel.key)
+
+
+def _came_anew(work: CustomerEdited, channel: Channel, relation: Relation, tag_ids: Mapping[TagName, TagId]) -> bool:
+    """Tell whether an edit is what WeCom told of a customer whom the member had removed, and who scanned again."""
+    return work.created_at - relation.created_at < READDED_SECONDS and bears_nothing(channel, relation, tag_ids)
 
 
 def is_unset(relation: Relation) -> bool:
@@ -198,7 +210,7 @@ def decide_welcome(work: Work, channels: Channels, now: float, relation: Relatio
 
     Ask without *relation* first; where the answer says ``needs_details``, once more with it.
     """
-    code = "" if isinstance(work, RelationFound) else work.welcome_code
+    code = welcome_code_of(work)
     if not code:
         return Skip(reason=SkipReason.NO_CODE)
     if now - work.created_at >= WELCOME_SECONDS:
@@ -237,7 +249,7 @@ def _channel_of(work: Work, relation: Relation | None, channels: Channels) -> Ch
             return channel
         if looks_like_ours(state):
             return Skip(reason=SkipReason.UNKNOWN_STATE)
-    if relation is None:
+    if relation is None and not isinstance(work, CustomerEdited):
         return Skip(reason=SkipReason.NO_RELATION)  # the details may carry a state of ours where the event does not
     return Skip(reason=SkipReason.FOREIGN_STATE if states else SkipReason.NO_STATE)
 

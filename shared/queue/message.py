@@ -10,14 +10,25 @@ from typing import Any, Final
 import orjson
 
 from shared.domain.errors import PoisonMessage
-from shared.domain.events import CustomerAdded, CustomerHalfAdded, RelationFound, Replaces, Work, event_id
+from shared.domain.events import (
+    ChatArchiveApproved,
+    CustomerAdded,
+    CustomerEdited,
+    CustomerHalfAdded,
+    RelationFound,
+    Replaces,
+    Work,
+    event_id,
+)
 from shared.domain.ids import EventId
 
 VERSION: Final = 1
 
-_KINDS: Final[dict[str, type[CustomerAdded] | type[CustomerHalfAdded] | type[RelationFound]]] = {
+_KINDS: Final[dict[str, type[Work]]] = {
     "customer_added": CustomerAdded,
     "customer_half_added": CustomerHalfAdded,
+    "customer_edited": CustomerEdited,
+    "chat_archive_approved": ChatArchiveApproved,
     "relation_found": RelationFound,
 }
 _NAMES: Final = {kind: name for name, kind in _KINDS.items()}

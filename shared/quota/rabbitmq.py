@@ -20,7 +20,7 @@ from aio_pika.abc import AbstractChannel, AbstractConnection
 from pamqp.common import FieldValue
 from yarl import URL
 
-from shared.amqp.connection import CALL_SECONDS, AmqpConnection, beside, close_channel, translated
+from shared.amqp.connection import CALL_SECONDS, AmqpConnection, close_channel, translated
 from shared.amqp.publisher import Publisher, Unroutable
 from shared.clock import Clock
 from shared.domain.errors import ConfigurationError, QueueUnavailable
@@ -31,6 +31,7 @@ from shared.quota.port import Grant, Limits, Snapshot, Usage
 from shared.quota.rabbitmq_notices import RabbitNotices
 from shared.quota.rabbitmq_places import Places, Vanished, declare_places
 from shared.quota.tether import granted
+from shared.tasks import beside
 
 log = structlog.get_logger()
 

@@ -78,9 +78,12 @@ _WELCOME = ErrorClass.WELCOME
 _ATTACHMENT = ErrorClass.ATTACHMENT
 
 _REPORT = "Report it to Qudao's developers with the hint."
-_ATTACH = "Renew the channel's attachments in channels.toml."
+_ATTACH = "Mend the channel's attachments in channels.toml: name local files, which are uploaded and renewed."
 _RANGE = "Add the member to the app's visible range (应用可见范围)."
 _ALLOW = "Add the app under 客户联系 → 可调用接口的应用, and use its own secret."
+
+MEDIA_GONE: Final = 40007
+"""A media id is refused: it is older than three days, or never was one."""
 
 ERRCODES: Final[dict[int, Reading]] = {
     0: Reading(_OK, "ok"),
@@ -193,9 +196,12 @@ ERRCODES: Final[dict[int, Reading]] = {
     40004: Reading(_ATTACHMENT, "the kind of media is invalid", _ATTACH),
     40005: Reading(_ATTACHMENT, "the kind of file is invalid", _ATTACH),
     40006: Reading(_ATTACHMENT, "the file's size is invalid", _ATTACH),
-    40007: Reading(_ATTACHMENT, "the media id is invalid, or older than three days", _ATTACH),
+    MEDIA_GONE: Reading(_ATTACHMENT, "the media id is invalid, or older than three days", _ATTACH),
     40008: Reading(_ATTACHMENT, "the kind of message is invalid", _ATTACH),
     40009: Reading(_ATTACHMENT, "the picture's size is invalid", _ATTACH),
+    41005: Reading(_ATTACHMENT, "the upload held no file, or a name that WeCom cannot read", _ATTACH),
+    44001: Reading(_ATTACHMENT, "the file is empty", _ATTACH),
+    45001: Reading(_ATTACHMENT, "the file is too large", _ATTACH),
     # Tags
     40068: Reading(ErrorClass.TAG, "no such tag, or it belongs to another app", "Check the channel's tags."),
     40071: Reading(ErrorClass.TAKEN, "a tag of this name exists already"),

@@ -134,6 +134,11 @@ def read_new_contact_way(answer: Fields) -> NewContactWay:
     return NewContactWay(config_id=ContactWayId(_id(answer, "config_id")), qr_code=_text(answer, "qr_code"))
 
 
+def read_media_id(answer: Fields) -> str:
+    """Read the answer of ``media/upload``."""
+    return _id(answer, "media_id")
+
+
 def read_contact_way(answer: Fields) -> Way:
     """Read the answer of ``externalcontact/get_contact_way``; of a QR code's style, 0, nothing is said."""
     way = _required(answer, "contact_way", dict)

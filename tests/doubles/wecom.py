@@ -118,7 +118,7 @@ async def hang(request: web.Request) -> web.StreamResponse:
 async def scripted_wecom() -> AsyncIterator[ScriptedWeCom]:
     """Yield a server on a free port of the loopback."""
     server = ScriptedWeCom()
-    app = web.Application()
+    app = web.Application(client_max_size=2**25)
     app.router.add_route("*", "/{path:.*}", server.handle)
     runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
     await runner.setup()

@@ -6,7 +6,7 @@ import pytest
 
 from simulator.config import UnsetRemark
 from tests.e2e.processes import run_to_end, until
-from tests.rigs.marks import marking
+from tests.rigs.marks import FILES, marking
 
 
 @pytest.fixture
@@ -60,22 +60,20 @@ async def test_a_welcome_carries_its_text_and_every_kind_of_attachment(rig):
     """The welcome goes out once, naming the customer, with image, link, mini program, video and file."""
     relation = await rig.scan("qd_full")
     assert len(relation.welcomes) == 1
-    assert relation.welcomed_with == {
-        "text": {"content": "你好 Nana，欢迎！"},
-        "attachments": [
-            {"msgtype": "image", "image": {"media_id": "m-image"}},
-            {
-                "msgtype": "link",
-                "link": {"title": "产品目录", "url": "https://example.com/catalogue", "desc": "全部产品"},
-            },
-            {
-                "msgtype": "miniprogram",
-                "miniprogram": {"title": "预约", "pic_media_id": "m-cover", "appid": "wx1", "page": "/pages/book"},
-            },
-            {"msgtype": "video", "video": {"media_id": "m-video"}},
-            {"msgtype": "file", "file": {"media_id": "m-file"}},
-        ],
+    assert relation.welcomed_with["text"] == {"content": "你好 Nana，欢迎！"}
+    image, link, mini_program, video, file = relation.welcomed_with["attachments"]
+    assert link == {
+        "msgtype": "link",
+        "link": {"title": "产品目录", "url": "https://example.com/catalogue", "desc": "全部产品"},
     }
+    cover = mini_program["miniprogram"].pop("pic_media_id")
+    assert mini_program["miniprogram"] == {"title": "预约", "appid": "wx1", "page": "/pages/book"}
+    media = rig.simulator.corp.media
+    sent = [media[each] for each in (image["image"]["media_id"], cover)]
+    sent += [media[each[each["msgtype"]]["media_id"]] for each in (video, file)]
+    assert [(each.type, each.name, each.size) for each in sent] == [
+        (kind, name, len(FILES[name])) for kind, name in zip(("image", "image", "video", "file"), FILES, strict=True)
+    ]
 
 
 async def test_a_welcome_may_be_attachments_alone(rig):

@@ -6,7 +6,7 @@ import pytest
 
 from simulator.verdict import broken_rules
 from tests.e2e.processes import until
-from tests.rigs.marks import marking
+from tests.rigs.marks import FILES, marking
 
 SHORT = {"QUDAO_QUOTA_MINUTE_SECONDS": "3", "QUDAO_QUOTA_HOUR_SECONDS": "3600"}
 """A brake lasts three seconds."""
@@ -133,17 +133,22 @@ async def test_details_carry_our_state_where_the_event_carries_another_system_s(
         assert relation.remark == "微博-Nana"
 
 
-@pytest.mark.parametrize("code", [40007, 40058])
-async def test_a_refused_attachment_costs_the_attachments_alone(tmp_path, code):
-    """A media id has expired: the text goes out at once without it, in two calls, and a person is told."""
+@pytest.mark.parametrize(("code", "tries"), [(40007, 2), (40058, 1)])
+async def test_a_refused_attachment_costs_the_attachments_alone(tmp_path, code, tries):
+    """
+    The text goes out at once without it, and a person is told.
+
+    A media id that WeCom does not know any longer is renewed first, once; what else is wrong no repeat changes.
+    """
     async with marking(tmp_path) as rig:
-        rig.simulator.fail("errcode", WELCOME, count=1, code=code)
+        await until(lambda: len(rig.simulator.corp.media) == len(FILES), seconds=10)
+        rig.simulator.fail("errcode", WELCOME, count=tries, code=code)
         relation = await rig.scan("qd_full", name="Nana")
         assert relation.welcomed_with == {"text": {"content": "你好 Nana，欢迎！"}}
         done = await rig.process.logged("delivery.done", lane="fast", reason="without_attachments")
         assert (done["level"], done["trouble"]["errcode"]) == ("error", code)
         assert "channels.toml" in done["trouble"]["reason"]
-        assert rig.calls("send_welcome_msg") == 2
+        assert rig.calls("send_welcome_msg") == tries + 1
 
 
 async def test_a_welcome_of_refused_attachments_alone_is_parked_at_once(tmp_path):
@@ -153,3 +158,49 @@ async def test_a_welcome_of_refused_attachments_alone_is_parked_at_once(tmp_path
         scan = await rig.simulator.scan(state="qd_silent", customer={"name": "Nana"})
         parked = await rig.process.logged("delivery.parked", customer=scan.external_userid)
         assert (parked["errcode"], rig.calls("send_welcome_msg")) == (40007, 1)
+
+
+async def test_a_customer_who_agrees_to_the_archive_is_welcomed_then(tmp_path):
+    """The first code is refused until they agree; the event of that brings another, and it is used, once."""
+    async with marking(tmp_path, chat_archive=True) as rig:
+        relation = await rig.scan("qd_full", name="Nana")
+        assert relation.welcomes == []
+        rig.simulator.act("agree", *relation.key)
+        await until(lambda: relation.welcomes, seconds=10)
+        assert relation.welcomed_with["text"] == {"content": "你好 Nana，欢迎！"}
+
+
+async def test_who_was_welcomed_is_not_welcomed_again_for_agreeing(tmp_path):
+    """WeCom refuses the second code, and that is the end of it."""
+    async with marking(tmp_path) as rig:
+        relation = await rig.scan("qd_full", name="Nana")
+        fields = {"UserID": relation.key[0], "ExternalUserID": relation.key[1], "WelcomeCode": "another"}
+        rig.simulator.emit("change_external_contact", "msg_audit_approved", **fields)
+        await rig.process.logged("delivery.done", reason="welcome_refused")
+        assert len(relation.welcomes) == 1
+
+
+async def test_a_customer_whose_return_is_told_as_an_edit_is_marked(tmp_path):
+    """The member had removed them; they scan again, and WeCom tells of an edit alone."""
+    async with marking(tmp_path, readded_event="edit") as rig:
+        relation = await rig.scan("qd_unset", name="Nana")
+        rig.simulator.act("staff_deletes", *relation.key)
+        again = await rig.simulator.scan(state="qd_unset", customer=relation.key[1])
+        relation = rig.simulator.relation(again.userid, again.external_userid)
+        await until(lambda: relation.remark and relation.tags, seconds=10)
+        assert relation.remark == "微博-Nana"
+
+
+async def test_a_member_s_edit_is_nobody_s_business(tmp_path):
+    """A member who takes remark and tags away a minute later gets no new ones; the look costs one read."""
+    async with marking(tmp_path) as rig:
+        relation = await rig.scan("qd_unset", name="Nana")
+        reads, writes = rig.calls("get"), rig.calls("remark")
+        relation.tags.clear()
+        relation.createtime -= 61
+        rig.simulator.act("write_remark", *relation.key, remark="")
+        fields = {"UserID": relation.key[0], "ExternalUserID": relation.key[1], "State": "qd_unset"}
+        rig.simulator.emit("change_external_contact", "edit_external_contact", **fields)
+        await rig.process.logged("delivery.done", reason="edited")
+        assert (relation.remark, relation.tags, rig.calls("remark")) == ("", set(), writes)
+        assert rig.calls("get") == reads + 1

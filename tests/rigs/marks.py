@@ -19,8 +19,7 @@ tags = ["来源/展会", "来源/线下", "城市/上海"]
 welcome = "你好 {name}，欢迎！"
 
 [[channels.full.attachments]]
-msgtype = "image"
-media_id = "m-image"
+image = "codes/poster.png"
 
 [[channels.full.attachments]]
 msgtype = "link"
@@ -31,17 +30,16 @@ desc = "全部产品"
 [[channels.full.attachments]]
 msgtype = "miniprogram"
 title = "预约"
-pic_media_id = "m-cover"
+image = "codes/cover.jpg"
 appid = "wx1"
 page = "/pages/book"
 
 [[channels.full.attachments]]
-msgtype = "video"
-media_id = "m-video"
+video = "codes/tour.mp4"
 
 [[channels.full.attachments]]
 msgtype = "file"
-media_id = "m-file"
+file = "codes/价目表.pdf"
 
 [channels.always]
 name = "门店"
@@ -67,6 +65,14 @@ remark = ""
 msgtype = "image"
 pic_url = "https://example.com/a.png"
 """
+FILES = {
+    "poster.png": b"\x89PNG\r\n\x1a\n poster",
+    "cover.jpg": b"\xff\xd8\xff cover",
+    "tour.mp4": b"\0\0\0\x18ftypisom tour",
+    "价目表.pdf": b"%PDF-1.7 prices",
+}
+"""What the welcome of the first channel is sent with."""
+
 STATES = ("qd_full", "qd_always", "qd_unset", "qd_tagged", "qd_silent")
 FOLDER = "externalcontact"
 
@@ -98,13 +104,17 @@ class Rig:
 
 
 @asynccontextmanager
-async def marking(folder, env=None, **knobs) -> AsyncIterator[Rig]:
-    """Run a deployment with the settings *env* besides its own, against a WeCom with *knobs*."""
+async def marking(folder, env=None, *, prepare=lambda simulator: None, **knobs) -> AsyncIterator[Rig]:
+    """Run a deployment with the settings *env* besides its own, against a WeCom with *knobs* that *prepare* set up."""
     simulator = Simulator(SimulatorConfig.quiet(**knobs))
+    prepare(simulator)
     for state in STATES:
         simulator.add_contact_way(state, ["lin.qiao"])
     async with run_simulator(simulator) as server:
         env = settings(simulator, server.url, folder, **(env or {}))
+        (folder / "codes").mkdir(exist_ok=True)
+        for name, content in FILES.items():
+            (folder / "codes" / name).write_bytes(content)
         (folder / "channels.toml").write_text(CHANNELS, encoding="utf-8")
         async with qudao("run", folder=folder, env=env) as process:
             await receives(process, simulator)

@@ -28,7 +28,7 @@ from shared.domain.errors import (
     UnknownState,
     WeComError,
 )
-from shared.domain.events import RelationFound, Work
+from shared.domain.events import CustomerEdited, RelationFound, Work
 from shared.domain.marks import Mark, Skip, SkipReason, decide_mark, missing_tag_ids
 from shared.domain.relations import Relation
 from shared.queue.message import Failure
@@ -256,6 +256,6 @@ def _now() -> float:
 
 
 def _skipped(decision: Skip, work: Work) -> Outcome:
-    if decision.reason is SkipReason.UNKNOWN_STATE and not isinstance(work, RelationFound):
+    if decision.reason is SkipReason.UNKNOWN_STATE and not isinstance(work, RelationFound | CustomerEdited):
         raise UnknownState("a state that looks like ours is in no channel")
     return Outcome(result="skipped", reason=decision.reason, channel=decision.channel or "")

@@ -7,8 +7,9 @@ Checks that need more than one table are in ``shared.domain.channels.file``.
 import re
 from typing import Annotated, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, model_validator
 
+from shared.domain.channels.media import FindFile, MediaType
 from shared.domain.channels.model import Attachment, TagName
 from shared.domain.errors import ConfigurationError
 from shared.domain.remarks import clean, utf8_bytes, utf16_units
@@ -118,23 +119,35 @@ class _Table(BaseModel):
 class _Attachment(_Table):
     msgtype: str
 
-    def attachment(self) -> Attachment:
-        """Return what the client sends."""
-        given = self.model_dump(exclude_none=True, exclude={"msgtype"})
-        return Attachment(msgtype=self.msgtype, fields=tuple(given.items()))
+    def attachment(self, find: FindFile) -> Attachment:
+        """
+        Return what the client sends; *find* looks for the file it names, if it names one.
+
+        Raises:
+            ValueError: The file cannot be sent.
+        """
+        given = self.model_dump(exclude_none=True, exclude={"msgtype", *MediaType})
+        file = None
+        for kind in MediaType:
+            if name := getattr(self, kind, None):
+                file = find(name, kind)
+        return Attachment(msgtype=self.msgtype, fields=tuple(given.items()), file=file)
 
 
 class ImageEntry(_Attachment):
     """``msgtype = "image"``."""
 
     msgtype: Literal["image"]
+    image: Filled | None = None
     media_id: Filled | None = None
     pic_url: Url | None = None
 
     @model_validator(mode="after")
     def _has_picture(self) -> "ImageEntry":
-        if self.media_id is None and self.pic_url is None:
-            raise ValueError("needs media_id or pic_url")
+        if self.image and self.media_id:
+            raise ValueError("has both image and media_id; the file is enough")
+        if not (self.image or self.media_id or self.pic_url):
+            raise ValueError("needs image, media_id or pic_url")
         return self
 
 
@@ -149,24 +162,71 @@ class LinkEntry(_Attachment):
 
 
 class MiniProgramEntry(_Attachment):
-    """``msgtype = "miniprogram"``."""
+    """``msgtype = "miniprogram"``; its ``image`` is the thumbnail."""
 
     msgtype: Literal["miniprogram"]
     title: Annotated[Filled, _bytes_up_to(64)]
-    pic_media_id: Annotated[Filled, _bytes_up_to(128)]
+    image: Filled | None = None
+    pic_media_id: Annotated[Filled, _bytes_up_to(128)] | None = None
     appid: Filled
     page: Filled
 
+    @model_validator(mode="after")
+    def _has_thumbnail(self) -> "MiniProgramEntry":
+        _require_one(image=self.image, pic_media_id=self.pic_media_id)
+        return self
 
-class MediaEntry(_Attachment):
-    """``msgtype = "video"`` or ``"file"``."""
 
-    msgtype: Literal["video", "file"]
-    media_id: Filled
+class VideoEntry(_Attachment):
+    """``msgtype = "video"``."""
 
+    msgtype: Literal["video"]
+    video: Filled | None = None
+    media_id: Filled | None = None
+
+    @model_validator(mode="after")
+    def _has_video(self) -> "VideoEntry":
+        _require_one(video=self.video, media_id=self.media_id)
+        return self
+
+
+class FileEntry(_Attachment):
+    """``msgtype = "file"``."""
+
+    msgtype: Literal["file"]
+    file: Filled | None = None
+    media_id: Filled | None = None
+
+    @model_validator(mode="after")
+    def _has_file(self) -> "FileEntry":
+        _require_one(file=self.file, media_id=self.media_id)
+        return self
+
+
+def _require_one(**given: str | None) -> None:
+    if sum(value is not None for value in given.values()) != 1:
+        raise ValueError(f"needs either {' or '.join(given)}")
+
+
+def _with_msgtype(table: object) -> object:
+    """Take the one file that a table names for its kind where it does not say."""
+    if isinstance(table, dict) and "msgtype" not in table:
+        kinds = [str(kind) for kind in MediaType if kind in table]
+        if len(kinds) == 1:
+            return {"msgtype": kinds[0], **table}
+    return table
+
+
+AttachmentEntry = Annotated[
+    Annotated[
+        ImageEntry | LinkEntry | MiniProgramEntry | VideoEntry | FileEntry,
+        Field(discriminator="msgtype"),
+    ],
+    BeforeValidator(_with_msgtype),
+]
 
 ATTACHMENT_KEYS: Final = frozenset(
-    key for entry in (ImageEntry, LinkEntry, MiniProgramEntry, MediaEntry) for key in entry.model_fields
+    key for entry in (ImageEntry, LinkEntry, MiniProgramEntry, VideoEntry, FileEntry) for key in entry.model_fields
 )
 
 
@@ -178,10 +238,7 @@ class SharedEntry(_Table):
     welcome: AnyTemplate = None
     overwrite: Literal["unset", "always"] = "unset"
     tags: list[Tag] = []
-    attachments: Annotated[
-        list[Annotated[ImageEntry | LinkEntry | MiniProgramEntry | MediaEntry, Field(discriminator="msgtype")]],
-        Field(max_length=9),
-    ] = []
+    attachments: Annotated[list[AttachmentEntry], Field(max_length=9)] = []
     staff: Annotated[list[UserId], Field(max_length=100), AfterValidator(_distinct)] = []
     party: list[Annotated[int, Field(gt=0, lt=2**32)]] = []
     scene: Literal[1, 2] = 2

@@ -16,6 +16,7 @@ from pydantic_core import ErrorDetails
 
 from shared.domain.channels.entries import ATTACHMENT_KEYS, ChannelEntry, SharedEntry
 from shared.domain.channels.lines import KeyPath, key_lines, line_of
+from shared.domain.channels.media import FindFile, find_no_file
 from shared.domain.channels.model import STATE_PREFIX, Channel, ChannelKey, Channels, Overwrite
 from shared.domain.channels.ways import SINGLE_STYLE, ContactWayType, Scene, WayFields
 from shared.domain.errors import ConfigurationError
@@ -69,9 +70,13 @@ class _Problems:
             raise ConfigurationError([message for _, message in sorted(self._found, key=lambda found: found[0])])
 
 
-def load_channels(text: str, *, source: str = "channels.toml", zone: tzinfo = CHINA) -> Channels:
+def load_channels(
+    text: str, *, source: str = "channels.toml", zone: tzinfo = CHINA, find: FindFile = find_no_file
+) -> Channels:
     """
     Return the channels in *text*, whose dates and times are in *zone*; none when it is empty.
+
+    *find* looks for the files that attachments name.
 
     Raises:
         ConfigurationError: All problems, as ``source:line: channels.expo26.remark: what is wrong``.
@@ -82,14 +87,14 @@ def load_channels(text: str, *, source: str = "channels.toml", zone: tzinfo = CH
     for key in tables:
         if key not in _TOP:
             problems.add((key,), f"unknown key{did_you_mean(key, _TOP)}")
-    defaults = _checked(SharedEntry, ("defaults",), tables.get("defaults", {}), problems)
+    defaults = _checked(SharedEntry, ("defaults",), tables.get("defaults", {}), find, problems)
     groups = {
-        name: _checked(SharedEntry, ("groups", name), table, problems)
+        name: _checked(SharedEntry, ("groups", name), table, find, problems)
         for name, table in _tables(tables, "groups", problems).items()
     }
     entries = _tables(tables, "channels", problems)
     _check_twins(entries, problems)
-    channels = [_channel(key, table, defaults, groups, problems) for key, table in entries.items()]
+    channels = [_channel(key, table, defaults, groups, find=find, problems=problems) for key, table in entries.items()]
     problems.raise_if_any()
     return Channels(tuple(channel for channel in channels if channel), zone)
 
@@ -129,18 +134,27 @@ def _tables(tables: Mapping[str, Any], key: str, problems: _Problems) -> Mapping
     return {}
 
 
-def _checked(entry: type[SharedEntry], path: KeyPath, table: object, problems: _Problems) -> Mapping[str, Any] | None:
+def _checked(
+    entry: type[SharedEntry], path: KeyPath, table: object, find: FindFile, problems: _Problems
+) -> Mapping[str, Any] | None:
     """Return *table* if it is a valid *entry*; otherwise report why not and return None."""
     if not isinstance(table, dict):
         problems.add(path, "must be a table")
         return None
     try:
-        entry.model_validate(table)
+        valid = entry.model_validate(table)
     except ValidationError as invalid:
         for error in invalid.errors(include_url=False):
             problems.add(*_explain(path, error, entry))
         return None
-    return table
+    usable = True
+    for number, attachment in enumerate(valid.attachments):
+        try:
+            attachment.attachment(find)
+        except ValueError as error:
+            problems.add((*path, "attachments", number), str(error))
+            usable = False
+    return table if usable else None
 
 
 def _explain(path: KeyPath, error: ErrorDetails, entry: type[SharedEntry]) -> tuple[KeyPath, str]:
@@ -190,13 +204,15 @@ def _channel(
     table: object,
     defaults: Mapping[str, Any] | None,
     groups: Mapping[str, Mapping[str, Any] | None],
+    *,
+    find: FindFile,
     problems: _Problems,
 ) -> Channel | None:
     """Return the channel that *table* describes, or None when something about it, or above it, was reported."""
     path = ("channels", key)
     if not _KEY.fullmatch(key):
         problems.add(path, "a key is 1 to 27 of a-z A-Z 0-9 - _ and begins with a letter or digit")
-    own = _checked(ChannelEntry, path, table, problems)
+    own = _checked(ChannelEntry, path, table, find, problems)
     if own is None:
         return None
     group_name = own.get("group")
@@ -207,13 +223,13 @@ def _channel(
     if defaults is None or group is None:
         return None
     entry = ChannelEntry.model_validate({**defaults, **group, **own})
-    channel = _build(ChannelKey(key), entry)
+    channel = _build(ChannelKey(key), entry, find)
     for field, message in (*_conflicts_of_way(entry), *_overlong(channel)):
         problems.add((*path, field), message if field in own else f"{message} (inherited)")
     return channel
 
 
-def _build(key: ChannelKey, entry: ChannelEntry) -> Channel:
+def _build(key: ChannelKey, entry: ChannelEntry, find: FindFile) -> Channel:
     return Channel(
         key=key,
         name=entry.name,
@@ -224,7 +240,7 @@ def _build(key: ChannelKey, entry: ChannelEntry) -> Channel:
         description=entry.description,
         tags=tuple(dict.fromkeys(entry.tags)),
         welcome=entry.welcome,
-        attachments=tuple(attachment.attachment() for attachment in entry.attachments),
+        attachments=tuple(attachment.attachment(find) for attachment in entry.attachments),
         overwrite=Overwrite(entry.overwrite),
         way=_way(entry),
     )

@@ -10,6 +10,7 @@ from datetime import tzinfo
 from enum import StrEnum
 from typing import Any, Final, NewType, Self
 
+from shared.domain.channels.media import LocalFile
 from shared.domain.channels.ways import WayFields
 from shared.domain.remarks import as_stored
 from shared.domain.templates import CHINA, Field, Template
@@ -43,14 +44,24 @@ class TagName:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attachment:
-    """Something sent along with a welcome (doc 92137): ``msgtype``, and the fields of the object it names."""
+    """
+    Something sent along with a welcome (doc 92137).
+
+    Attributes:
+        fields: Of the object that ``msgtype`` names.
+        file: What has to be uploaded first, if anything: its media id is a field, too.
+    """
 
     msgtype: str
     fields: tuple[tuple[str, str], ...]
+    file: LocalFile | None = None
 
-    def as_json(self) -> dict[str, Any]:
-        """Return the form that ``send_welcome_msg`` takes."""
-        return {"msgtype": self.msgtype, self.msgtype: dict(self.fields)}
+    def as_json(self, media_id: str = "") -> dict[str, Any]:
+        """Return the form that ``send_welcome_msg`` takes; *media_id* is that of the uploaded file."""
+        fields = dict(self.fields)
+        if media_id:
+            fields["pic_media_id" if self.msgtype == "miniprogram" else "media_id"] = media_id
+        return {"msgtype": self.msgtype, self.msgtype: fields}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +87,11 @@ class Channel:
     attachments: tuple[Attachment, ...] = ()
     overwrite: Overwrite = Overwrite.UNSET
     way: WayFields = field(default_factory=WayFields)
+
+    @property
+    def files(self) -> list[LocalFile]:
+        """The files that its welcome is sent with."""
+        return [attachment.file for attachment in self.attachments if attachment.file is not None]
 
     @property
     def welcomes(self) -> bool:

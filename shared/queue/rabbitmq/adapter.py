@@ -16,7 +16,6 @@ from aio_pika.abc import AbstractChannel, AbstractConnection
 from shared.amqp.connection import (
     CALL_SECONDS,
     AmqpConnection,
-    beside,
     close_channel,
     open_channel,
     translated,
@@ -32,6 +31,7 @@ from shared.queue.rabbitmq.outbox import Outbox
 from shared.queue.rabbitmq.parking import Parking
 from shared.queue.rabbitmq.topology import Topology
 from shared.queue.rabbitmq.wire import message_of
+from shared.tasks import beside
 
 log = structlog.get_logger()
 

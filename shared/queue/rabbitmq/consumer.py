@@ -9,7 +9,7 @@ from typing import Final
 import structlog
 from aiormq.abc import DeliveredMessage
 
-from shared.amqp.connection import AmqpConnection, beside, pause
+from shared.amqp.connection import AmqpConnection, pause
 from shared.clock import Clock
 from shared.domain.errors import QueueUnavailable
 from shared.domain.events import Lane
@@ -19,6 +19,7 @@ from shared.queue.rabbitmq.outbox import Outbox
 from shared.queue.rabbitmq.subscription import Subscription
 from shared.queue.rabbitmq.topology import Topology
 from shared.queue.rabbitmq.wire import died_in, headers_in, lane_in, message_of
+from shared.tasks import beside
 
 log = structlog.get_logger()
 

@@ -98,7 +98,7 @@ async def test_s41_what_only_some_customers_have():
 async def test_s41_closing_words_come_back_with_an_address():
     """The picture of a temporary way's closing words is read as pic_url, not as the media id that was given."""
     async with rig() as r:
-        closing = {"text": {"content": "再见"}, "image": {"media_id": "m1"}}
+        closing = {"text": {"content": "再见"}, "image": {"media_id": r.simulator.add_media("image", "a.png", b"")}}
         made = await r.client.post(ADD_WAY, **WAY | {"type": 1, "is_temp": True, "conclusions": closing})
         way = await r.client.post("externalcontact/get_contact_way", config_id=made["config_id"])
         assert list(way["contact_way"]["conclusions"]["image"]) == ["pic_url"]

@@ -25,8 +25,8 @@ async def call(here, name: str, *fields: str, as_json: bool = True):
 
 
 def test_the_names_and_methods_are_those_of_the_simulator():
-    """Whatever the simulator serves is known by name, with the method it wants."""
-    served = endpoints()
+    """Whatever the simulator serves as JSON is known by name, with the method it wants."""
+    served = {name: endpoint for name, endpoint in endpoints().items() if not endpoint.uploads}
     assert {name: endpoint.posts for name, endpoint in served.items()} == {name: APIS[name].posts for name in served}
 
 

@@ -381,6 +381,18 @@ async def test_a_welcome_is_sent_once(server, wecom):
         await wecom.send_welcome_msg("code", text="你好")
 
 
+async def test_a_file_is_uploaded_under_its_own_name(server, wecom):
+    """As a form, its name as it is: WeCom reads no filename*, and shows the name to the customer."""
+    server.script("media/upload", {"errcode": 0, "type": "file", "media_id": "m1", "created_at": "1380000000"})
+    assert await wecom.upload_media("file", "价目表 2026.pdf", b"%PDF-1.7" + b"x" * 2**21) == "m1"
+    seen = server.calls("media/upload")[0]
+    assert (seen.method, seen.query["type"]) == ("POST", "file")
+    head = seen.raw.split(b"\r\n\r\n")[0].decode()
+    assert 'name="media"; filename="价目表 2026.pdf"; filelength="2097160"' in head
+    assert "Content-Type: application/pdf" in head
+    assert seen.raw.split(b"\r\n\r\n")[1].startswith(b"%PDF-1.7xxx")
+
+
 async def test_addresses_are_listed(server, wecom):
     """Both address lists come back as texts, wildcards included."""
     server.script("getcallbackip", {"ip_list": ["203.0.113.7", "198.51.100.*"]})

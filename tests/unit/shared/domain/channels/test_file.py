@@ -272,8 +272,17 @@ nam = "x"
         ("attachments = [{}]", "attachments[0]: needs a msgtype"),
         ('attachments = [{ msgtype = "voice" }]', "attachments[0]: has an unknown msgtype; known are 'image', "),
         ('attachments = ["image"]', "attachments[0]: must be a table"),
-        ('attachments = [{ msgtype = "image" }]', "attachments[0]: needs media_id or pic_url"),
+        ('attachments = [{ msgtype = "image" }]', "attachments[0]: needs image, media_id or pic_url"),
         ('attachments = [{ msgtype = "image", pic_url = "ftp://x" }]', "attachments[0].pic_url: is not a URL"),
+        ('attachments = [{ image = "a.png", media_id = "m" }]', "attachments[0]: has both image and media_id"),
+        ('attachments = [{ image = "a.png", video = "b.mp4" }]', "attachments[0]: needs a msgtype"),
+        ('attachments = [{ msgtype = "image", video = "b.mp4" }]', "attachments[0].video: unknown key"),
+        ('attachments = [{ msgtype = "file", file = "a", media_id = "m" }]', "attachments[0]: needs either file or "),
+        ('attachments = [{ msgtype = "video" }]', "attachments[0]: needs either video or media_id"),
+        (
+            'attachments = [{ msgtype = "miniprogram", title = "t", appid = "a", page = "p" }]',
+            "attachments[0]: needs either image or pic_media_id",
+        ),
         ('attachments = [{ msgtype = "file", media_id = "" }]', "attachments[0].media_id: is empty"),
         (
             f'attachments = [{{ msgtype = "link", title = "{"标" * 43}", url = "https://x.y" }}]',
