@@ -130,6 +130,8 @@ class CgiBin:
                 await asyncio.sleep(seconds)
             if rule is not None and rule.fault in _NOT_EXECUTED:
                 return {}, ApiError(rule.code if rule.fault is Fault.ERRCODE else NO_ERRCODE)
+            if rule is not None and rule.fault is Fault.NO_EFFECT:
+                return {}, None
             return self._execute(arrival, admission), None
         except ApiError as failure:
             return {}, failure
@@ -226,7 +228,7 @@ class CgiBin:
                 return await slow(request, body, headers, rule.seconds)
             case Fault.RESET | Fault.RESET_AFTER:
                 return reset(request)
-            case Fault.ERRCODE:
+            case Fault.ERRCODE | Fault.NO_EFFECT:
                 return web.Response(body=body, headers=headers)
 
 

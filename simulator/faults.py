@@ -22,6 +22,8 @@ class Fault(StrEnum):
     """Do nothing and reset the connection."""
     RESET_AFTER = "reset_after"
     """Carry it out and reset the connection."""
+    NO_EFFECT = "no_effect"
+    """Answer ok without doing anything."""
     HTML = "html"
     """Answer 200 with a proxy's error page."""
 

@@ -16,8 +16,8 @@ import structlog
 from shared.clock import Clock
 from shared.domain.errors import QudaoError, QueueUnavailable
 from shared.domain.events import Lane, Task, Work, task_of
-from shared.queue.message import Failure, decode
-from shared.queue.port import Consumer, Delivery, EventQueue
+from shared.queue.message import Failure, decode, message_for
+from shared.queue.port import LOOK_SECONDS, Consumer, Delivery, EventQueue
 from shared.quota.port import SETTLE_SECONDS
 from workers.delivery_log import DeliveryLog
 from workers.outcome import Outcome
@@ -146,6 +146,9 @@ class Worker:
 
     async def _settle_once(self, delivery: Delivery, outcome: Outcome | Verdict) -> None:
         match outcome:
+            case Outcome() if outcome.look is not None:
+                look = replace(message_for(outcome.look, now=self._clock.time()), event_id=delivery.message.event_id)
+                await delivery.retry(look, LOOK_SECONDS, Lane.BULK)
             case Outcome() | Settle():
                 await delivery.ack()
             case Retry():

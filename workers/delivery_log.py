@@ -4,7 +4,7 @@ import structlog
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from shared.clock import Clock
-from shared.domain.events import RelationFound, Work
+from shared.domain.events import MarkWritten, RelationFound, Work
 from shared.queue.message import Failure
 from shared.queue.port import Delivery
 from workers.outcome import Outcome, Part
@@ -67,6 +67,10 @@ class DeliveryLog:
         )
         self._handling.labels(delivery.lane).observe(seconds)
         match outcome:
+            case Outcome() if isinstance(work, MarkWritten):  # how soon it was marked was said before
+                self._count(delivery, outcome.result, outcome.reason)
+                say = bound.debug if outcome.result == "kept" else bound.warning
+                say("mark.looked_at", result=outcome.result, reason=outcome.reason, channel=outcome.channel)
             case Outcome():
                 self._end(delivery, outcome.result, outcome.reason)
                 if outcome.result == "marked":

@@ -10,6 +10,7 @@ from shared.domain.events import Lane, Task, Work, task_of
 from shared.queue.message import Failure
 from shared.wecom.client import REMARK
 from workers.consumer import Handler
+from workers.handlers.look import look
 from workers.handlers.mark import mark
 from workers.handlers.welcome import welcome
 from workers.outcome import Outcome
@@ -18,6 +19,7 @@ from workers.services import Services
 HANDLERS: Final[Mapping[Task, Callable[[Work, Failure | None, Services], Awaitable[Outcome]]]] = {
     Task.WELCOME: welcome,
     Task.MARK: mark,
+    Task.LOOK: look,
 }
 """Who does which task."""
 

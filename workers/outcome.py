@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from shared.domain.events import MarkWritten
 from shared.queue.message import Failure
 
 
@@ -19,10 +20,11 @@ class Part(StrEnum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """
-    ``result`` is ``marked``, ``welcomed`` or ``skipped``; ``reason`` says why, ``channel`` whose customer it is.
+    ``result`` is ``marked``, ``welcomed`` or ``skipped``, of a second look ``kept`` or ``repeated``; ``reason`` says
+    why, ``channel`` whose customer it is.
 
     ``parts`` says of a mark what became of ``remark`` and ``tags``. ``trouble`` is what a person should look at, though
-    the work is done.
+    the work is done. ``look`` is what is to be looked at once more.
     """
 
     result: str
@@ -30,3 +32,4 @@ class Outcome:
     channel: str = ""
     parts: Mapping[str, Part] = field(default_factory=dict)
     trouble: Failure | None = None
+    look: MarkWritten | None = None

@@ -8,6 +8,7 @@ from shared.domain.channels.model import Channels
 from shared.domain.events import Lane
 from shared.domain.ids import CorpId
 from shared.wecom.client import WeCom
+from workers.looks import Looks
 from workers.media import Media
 from workers.outcome import Part
 from workers.tags import Tags
@@ -24,6 +25,7 @@ class Services:
         channels: The channels as configured.
         tags: Corp tags by name.
         media: The media ids of local files.
+        looks: Second looks at relations.
         count_part: Is told how each part of a mark ended.
     """
 
@@ -33,6 +35,7 @@ class Services:
     clock: Clock
     tags: Tags
     media: Media
+    looks: Looks
     count_part: Callable[[str, Part], None] = lambda *_: None
 
     def on(self, lane: Lane) -> "Services":

@@ -20,6 +20,7 @@ from workers.delivery_log import DeliveryLog
 from workers.dispatch import endpoints_of, handlers_with
 from workers.jobs.schedule import Schedule
 from workers.jobs.survey import Surveyor
+from workers.looks import Looks
 from workers.media import Media
 from workers.services import Services
 from workers.tags import Tags
@@ -74,6 +75,7 @@ async def open_worker(
             clock=CLOCK,
             tags=Tags(),
             media=media,
+            looks=Looks(CLOCK),
             count_part=reporter.part,
         )
         yield Worker(

@@ -31,6 +31,7 @@ class Task(StrEnum):
 
     WELCOME = "welcome"
     MARK = "mark"
+    LOOK = "look"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +79,23 @@ class RelationFound:
     created_at: int
     state: str = ""
     replaces: Replaces = Replaces.NOTHING
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MarkWritten:
+    """
+    A mark that WeCom said it wrote, to be looked at once more: now and then the answer is ok and nothing was written.
+
+    ``written_at`` in Unix seconds, ``remark_before`` as it stood then.
+    """
+
+    corp: CorpId
+    staff: StaffUserId
+    customer: ExternalUserId
+    created_at: int
+    written_at: int
+    state: str = ""
+    remark_before: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,7 +218,7 @@ class Unreadable:
     reason: str
 
 
-Work = CustomerAdded | CustomerHalfAdded | CustomerEdited | ChatArchiveApproved | RelationFound
+Work = CustomerAdded | CustomerHalfAdded | CustomerEdited | ChatArchiveApproved | RelationFound | MarkWritten
 """What a queue carries."""
 
 Event = (
@@ -222,7 +240,7 @@ Event = (
 
 def welcome_code_of(work: Work) -> str:
     """Return the WelcomeCode of *work*, or ""."""
-    return "" if isinstance(work, RelationFound | CustomerEdited) else work.welcome_code
+    return "" if isinstance(work, RelationFound | CustomerEdited | MarkWritten) else work.welcome_code
 
 
 def event_id(work: Work) -> EventId:
@@ -243,7 +261,7 @@ def event_id(work: Work) -> EventId:
     return EventId(sha256("\0".join(fields).encode()).hexdigest()[:32])
 
 
-def lanes_of(event: Event | RelationFound) -> tuple[Lane, ...]:
+def lanes_of(event: Event | Work) -> tuple[Lane, ...]:
     """Return the lanes *event* goes to; none when nobody handles it. With two, both must be durable before a 200."""
     match event:
         case CustomerAdded() | CustomerHalfAdded():
@@ -252,7 +270,7 @@ def lanes_of(event: Event | RelationFound) -> tuple[Lane, ...]:
             return (Lane.LIVE,) if event.state else ()
         case ChatArchiveApproved():
             return (Lane.FAST,) if event.welcome_code else ()
-        case RelationFound():
+        case RelationFound() | MarkWritten():
             return (Lane.BULK,)
         case _:
             return ()
@@ -263,6 +281,8 @@ def task_of(work: Work, lane: Lane) -> Task:
     match work:
         case ChatArchiveApproved():
             return Task.WELCOME
+        case MarkWritten():
+            return Task.LOOK
         case CustomerAdded() | CustomerHalfAdded() | CustomerEdited() | RelationFound():
             return Task.WELCOME if lane is Lane.FAST else Task.MARK
         case _:

@@ -15,6 +15,7 @@ from shared.domain.events import (
     CustomerAdded,
     CustomerEdited,
     CustomerHalfAdded,
+    MarkWritten,
     RelationFound,
     Replaces,
     Work,
@@ -30,7 +31,9 @@ _KINDS: Final[dict[str, type[Work]]] = {
     "customer_edited": CustomerEdited,
     "chat_archive_approved": ChatArchiveApproved,
     "relation_found": RelationFound,
+    "mark_written": MarkWritten,
 }
+_NUMBERS: Final = {"created_at", "written_at"}
 _NAMES: Final = {kind: name for name, kind in _KINDS.items()}
 
 
@@ -117,7 +120,7 @@ def decode(body: bytes) -> Work:
         raise PoisonMessage("unknown kind of work")
     known = {name: fields[name] for name in kind.__slots__ if name in fields}
     for name, value in known.items():
-        if not isinstance(value, int if name == "created_at" else str) or isinstance(value, bool):
+        if not isinstance(value, int if name in _NUMBERS else str) or isinstance(value, bool):
             raise PoisonMessage(f"field {name} has the wrong type")
     try:
         if "replaces" in known:

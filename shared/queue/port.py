@@ -13,7 +13,10 @@ from typing import Protocol
 from shared.domain.events import Lane
 from shared.queue.message import Failure, Message
 
-RETRY_DELAYS: tuple[int, ...] = (1, 3, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600)
+LOOK_SECONDS: int = 90
+"""Delay after which what was written is looked at once more. A tier of its own, for no trouble waits there."""
+
+RETRY_DELAYS: tuple[int, ...] = (1, 3, 10, 30, 60, LOOK_SECONDS, 120, 300, 600, 1800, 3600, 7200, 21600)
 """Every delay a queue offers for a retry, in seconds: one tier each. Part of the topology: add, never change."""
 
 RETRY_SPREAD = 0.1
@@ -60,8 +63,8 @@ class Delivery(Protocol):
         """Settle it as done."""
         ...
 
-    async def retry(self, message: Message, delay: int) -> None:
-        """Replace it by *message* in its lane, to be delivered after *delay* seconds, one of ``RETRY_DELAYS``."""
+    async def retry(self, message: Message, delay: int, lane: Lane | None = None) -> None:
+        """Replace it by *message* in *lane*, else its own, to come after *delay* seconds, one of ``RETRY_DELAYS``."""
         ...
 
     async def park(self, message: Message, failure: Failure) -> None:

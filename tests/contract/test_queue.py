@@ -345,6 +345,18 @@ async def test_retries_of_different_delays_do_not_wait_for_each_other(queue: Eve
     await until(lambda: holds(queue, {"retry.30": 1}))
 
 
+async def test_a_retry_may_go_on_in_another_lane(queue: EventQueue) -> None:
+    """What was done in live is looked at once more in bulk: the message goes there with all it is."""
+    await queue.publish(a_message(1), [Lane.LIVE])
+    async with queue.consume(Lane.LIVE, 1) as live, queue.consume(Lane.BULK, 1) as bulk:
+        replaced = replace(a_message(1), body=b"look")
+        await (await taken(live)).retry(replaced, 1, Lane.BULK)
+        delivery = await taken(bulk)
+        assert (delivery.message.body, delivery.lane) == (b"look", Lane.BULK)
+        await delivery.ack()
+    await until(lambda: holds(queue, {}))
+
+
 async def test_retry_outlives_the_queue_object(backend: Backend) -> None:
     """A retry that is not due yet is there after the queue was closed and opened again."""
     async with backend.open() as queue:

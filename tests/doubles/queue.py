@@ -212,11 +212,11 @@ class _MemoryDelivery:
     async def ack(self) -> None:
         self._settle()
 
-    async def retry(self, message: Message, delay: int) -> None:
+    async def retry(self, message: Message, delay: int, lane: Lane | None = None) -> None:
         if delay not in RETRY_DELAYS:
             raise ValueError(f"there is no retry tier of {delay} s")
         self._settle()
-        self._store.put_later(_Entry(message, self.lane), delay)
+        self._store.put_later(_Entry(message, lane or self.lane), delay)
 
     async def park(self, message: Message, failure: Failure) -> None:
         self._settle()

@@ -28,7 +28,7 @@ from shared.domain.errors import (
     UnknownState,
     WeComError,
 )
-from shared.domain.events import CustomerEdited, RelationFound, Work
+from shared.domain.events import CustomerEdited, MarkWritten, RelationFound, Work
 from shared.domain.marks import Mark, Skip, SkipReason, decide_mark, missing_tag_ids
 from shared.domain.relations import Relation
 from shared.queue.message import Failure
@@ -172,10 +172,25 @@ class _Marking:
         if self._failures:
             _raise(self._failures)
         if Part.WRITTEN in self._parts.values():
-            return Outcome(result="marked", channel=decision.channel or "", parts=dict(self._parts))
+            return Outcome(
+                result="marked", channel=decision.channel or "", parts=dict(self._parts), look=self._written()
+            )
         if isinstance(decision, Skip):
             return _skipped(decision, self._work)
         return Outcome(result="skipped", reason=SkipReason.ALREADY_RIGHT, channel=decision.channel)
+
+    def _written(self) -> MarkWritten:
+        assert self._view.seen is not None, "what is written was read before"
+        work = self._work
+        return MarkWritten(
+            corp=work.corp,
+            staff=work.staff,
+            customer=work.customer,
+            created_at=work.created_at,
+            state=work.state,
+            written_at=int(self._services.clock.time()),
+            remark_before=self._view.seen.remark,
+        )
 
 
 class _View:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from shared.domain.events import Lane
-from shared.queue.port import EventQueue
+from shared.queue.port import LOOK_SECONDS, RETRY_DELAYS, EventQueue
 from workers.jobs.backfill import choose_staff
 from workers.jobs.survey import Correction, Finding, Scope, Surveyor, Tally
 from workers.jobs.walk import Walk
@@ -80,9 +80,6 @@ async def reconcile(
 
 
 async def waiting_messages(queue: EventQueue) -> int:
-    """Return how many messages wait in the live and bulk lanes and for a retry."""
-    return sum(
-        depth.messages
-        for depth in await queue.depths()
-        if depth.name in (Lane.LIVE, Lane.BULK) or depth.name.startswith("retry.")
-    )
+    """Return how many messages wait in the live and bulk lanes and for a retry; what is done already does not count."""
+    tiers = {f"retry.{delay}" for delay in RETRY_DELAYS if delay != LOOK_SECONDS}
+    return sum(depth.messages for depth in await queue.depths() if depth.name in {Lane.LIVE, Lane.BULK, *tiers})

@@ -88,13 +88,13 @@ class RabbitDelivery:
             if unsettled:
                 await self._acknowledge()
 
-    async def retry(self, message: Message, delay: int) -> None:
-        """Replace it by *message*, delivered after *delay* seconds: a crash in between leaves both, never none."""
+    async def retry(self, message: Message, delay: int, lane: Lane | None = None) -> None:
+        """Replace it by *message*, to come after *delay* seconds: a crash in between leaves both, never none."""
         if delay not in RETRY_DELAYS:
             raise ValueError(f"there is no retry tier of {delay} s")
         with self._settlement() as unsettled:
             if unsettled:
-                await self._outbox.to_tier(message, self._lane, delay)
+                await self._outbox.to_tier(message, lane or self._lane, delay)
                 await self._acknowledge()
 
     async def park(self, message: Message, failure: Failure) -> None:

@@ -266,13 +266,13 @@ class SqliteDelivery:
         """Settle it as done."""
         await self._settle(self._lanes.acknowledge, self._claim.id)
 
-    async def retry(self, message: Message, delay: int) -> None:
-        """Replace it by *message* in its lane, to be delivered after *delay* seconds."""
+    async def retry(self, message: Message, delay: int, lane: Lane | None = None) -> None:
+        """Replace it by *message* in *lane*, else its own, to be delivered after *delay* seconds."""
         if delay not in RETRY_DELAYS:
             raise ValueError(f"there is no retry tier of {delay} s")
         wait = delay * (1 + random.uniform(0, RETRY_SPREAD))  # noqa: S311 - not a secret
         due = self._lanes.clock.time() + wait
-        await self._settle(self._lanes.postpone, (self._claim.id, message, delay, due))
+        await self._settle(self._lanes.postpone, (self._claim.id, message, lane or self._lane, delay, due))
 
     async def park(self, message: Message, failure: Failure) -> None:
         """Move it to the parking."""

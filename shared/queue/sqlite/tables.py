@@ -209,12 +209,12 @@ def acknowledge(connection: Connection, ids: list[int]) -> Sequence[None]:
     return [None] * len(ids)
 
 
-def postpone(connection: Connection, items: list[tuple[int, Message, int, float]]) -> Sequence[None]:
-    """Replace each row by a message, to be delivered in a tier's delay, when it is due."""
+def postpone(connection: Connection, items: list[tuple[int, Message, Lane, int, float]]) -> Sequence[None]:
+    """Replace each row by a message for a lane, to be delivered in a tier's delay, when it is due."""
     connection.executemany(
-        "UPDATE message SET state = 0, deliveries = 0, delay = ?, due = ?, "
+        "UPDATE message SET state = 0, deliveries = 0, lane = ?, delay = ?, due = ?, "
         "event_id = ?, first_seen = ?, attempts = ?, failure = ?, body = ? WHERE id = ?",
-        ((delay, due, *row_of(message), row_id) for row_id, message, delay, due in items),
+        ((lane.value, delay, due, *row_of(message), row_id) for row_id, message, lane, delay, due in items),
     )
     return [None] * len(items)
 

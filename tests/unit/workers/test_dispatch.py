@@ -8,6 +8,7 @@ from shared.domain.errors import AnotherCorps
 from shared.domain.events import Lane, RelationFound
 from shared.domain.ids import CorpId, ExternalUserId, StaffUserId
 from workers.dispatch import handlers_with
+from workers.looks import Looks
 from workers.media import Media
 from workers.services import Services
 from workers.tags import Tags
@@ -30,6 +31,7 @@ async def test_another_corp_s_work_is_refused_before_any_call(lane):
         clock=SystemClock(),
         tags=Tags(),
         media=Media(SystemClock()),
+        looks=Looks(SystemClock()),
         count_part=lambda *_: None,
     )
     work = RelationFound(

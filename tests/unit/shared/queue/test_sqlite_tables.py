@@ -44,7 +44,7 @@ def test_no_statement_walks_through_the_messages(connection: apsw.Connection) ->
     connection.exec_trace = remember
     publish(connection, range(3))
     claims, _ = tables.claim(connection, Lane.LIVE, 3, NOW, retries_first=True)
-    tables.postpone(connection, [(claims[0].id, claims[0].message, 10, NOW + 10)])
+    tables.postpone(connection, [(claims[0].id, claims[0].message, Lane.LIVE, 10, NOW + 10)])
     tables.park(connection, [(claims[1].id, claims[1].message, Failure(reason="x"), NOW)])
     tables.recover(connection, tables.claimed(connection), NOW)
     tables.claim_suspect(connection, Lane.LIVE)
@@ -70,7 +70,7 @@ def test_backlog_and_retries_take_turns(connection: apsw.Connection) -> None:
     """With more of both than there is room, new messages and due retries each get their turn."""
     publish(connection, range(100))
     claims, _ = tables.claim(connection, Lane.LIVE, 50, NOW, retries_first=False)
-    tables.postpone(connection, [(claim.id, claim.message, 10, NOW - 1) for claim in claims])
+    tables.postpone(connection, [(claim.id, claim.message, Lane.LIVE, 10, NOW - 1) for claim in claims])
     retries, new = set(range(50)), set(range(50, 100))
     assert set(claimed(connection, 10, retries_first=True)) <= retries
     assert set(claimed(connection, 10, retries_first=False)) <= new
@@ -90,7 +90,7 @@ def test_stale_rows_are_never_claimed_and_move_to_bulk_in_steps(connection: apsw
     count = 2 * tables.STALE_AT_ONCE
     publish(connection, range(count))  # accepted at NOW - 1000 and after
     claims, _ = tables.claim(connection, Lane.LIVE, 64, NOW, retries_first=False)
-    tables.postpone(connection, [(claim.id, claim.message, 10, NOW - 1) for claim in claims])
+    tables.postpone(connection, [(claim.id, claim.message, Lane.LIVE, 10, NOW - 1) for claim in claims])
     publish(connection, range(990, 1000))
     before = {row[0]: row[1:] for row in connection.execute("SELECT id, state, due, delay, first_seen FROM message")}
     stale, young, steps = NOW - 1000 + count, [], 0
@@ -112,7 +112,7 @@ def test_claim_tells_when_the_next_retry_is_due(connection: apsw.Connection) -> 
     publish(connection, range(2))
     claims, due = tables.claim(connection, Lane.LIVE, 10, NOW, retries_first=False)
     assert due is None
-    tables.postpone(connection, [(claim.id, claim.message, 10, NOW + 10 + claim.id) for claim in claims])
+    tables.postpone(connection, [(claim.id, claim.message, Lane.LIVE, 10, NOW + 10 + claim.id) for claim in claims])
     nothing, due = tables.claim(connection, Lane.LIVE, 10, NOW, retries_first=False)
     assert (nothing, due) == ([], NOW + 10 + claims[0].id)
     assert claimed(connection, 10, now=NOW + 11.5) == [0]
