@@ -146,12 +146,14 @@ def decide(error: Exception, *, task: Task, work: Work | None, message: Message,
 
 
 def _waits_for(error: Exception) -> str:
-    """Return what only time and a person can bring about: then attempts are counted by themselves."""
+    """Return what only time or a person can bring about: then attempts are counted by themselves."""
     match error:
         case StaffBlocked() | MemberHeld():
             return "member"
         case UnknownState():
             return "file"
+        case TooEarly():
+            return "relation"
         case _:
             return ""
 

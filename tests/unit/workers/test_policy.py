@@ -183,11 +183,12 @@ def follow(*errors):
 def test_attempts_are_counted_for_what_they_waited_for():
     """Who waited long for a person or for the file is not given up at the next busy answer, and the other way round."""
     busy, refused, held = TransientError(REMARK), StaffBlocked(REMARK), CallAborted(REMARK, 5.0)
-    unknown = UnknownState("qd_new")
+    unknown, early = UnknownState("qd_new"), TooEarly("externalcontact/get")
     assert follow(busy, busy, refused, refused) == [1, 3, 600, 1800]
     assert follow(*[unknown] * 200, busy, busy)[-2:] == [1, 3]
     assert follow(*[refused] * 20, busy)[-1] == 1
     assert follow(refused, held, refused) == [600, 10, 1800]
+    assert follow(early, early, busy, busy) == [1, 3, 1, 3]
     assert follow(*[busy] * (len(LADDER) + 1))[-1] is None
 
 
