@@ -159,14 +159,23 @@ async def _qr(out: Path, keys: Sequence[str], *, dry_run: bool, as_json: bool) -
 def _chosen(channels: Channels, keys: Sequence[str]) -> Sequence[Channel]:
     """Return the channels with these keys, or all; a button has no QR code and is only there when it is named."""
     unknown = [key for key in keys if ChannelKey(key) not in channels.by_key]
-    buttons = [key for key in keys if key not in unknown and channels.by_key[ChannelKey(key)].way.is_button]
+    known = [channels.by_key[ChannelKey(key)] for key in keys if key not in unknown]
     problems = [f"--channel {key}: no such channel{did_you_mean(key, channels.by_key)}" for key in unknown]
-    problems += [f"--channel {key}: is a mini-program button (scene = 1) and has no QR code" for key in buttons]
+    problems += [
+        f"--channel {channel.key}: {why} and has no QR code" for channel in known if (why := _codeless(channel))
+    ]
     if problems:
         raise ConfigurationError(problems)
     if keys:
         return [channels.by_key[ChannelKey(key)] for key in dict.fromkeys(keys)]
-    return [channel for channel in channels.all if not channel.way.is_button]
+    return [channel for channel in channels.all if not _codeless(channel)]
+
+
+def _codeless(channel: Channel) -> str:
+    """Say why *channel* has no QR code; "" when it has one."""
+    if not channel.has_way:
+        return "has no contact way (contact_way = false)"
+    return "is a mini-program button (scene = 1) and has no QR code" if channel.way.is_button else ""
 
 
 def _cards(desk: Desk, channels: Sequence[Channel], out: Path) -> list[Card]:

@@ -153,14 +153,15 @@ def list_rows(channels: Channels, lock: LockedWays) -> list[dict[str, Any]]:
 
 def _row(channel: Channel, way: LockedWay | None) -> dict[str, Any]:
     fits = way is not None and way.state == channel.state
+    status = "applied" if fits else "state changed" if way else "not applied"
     return {
         "channel": channel.key,
         "name": channel.name,
         "state": channel.state,
-        "status": "applied" if fits else "state changed" if way else "not applied",
+        "status": status if channel.has_way else "no contact way",
         "config_id": way.config_id if way else None,
-        "staff": list(channel.way.staff),
-        "party": list(channel.way.party),
+        "staff": list(channel.way.staff) if channel.has_way else [],
+        "party": list(channel.way.party) if channel.has_way else [],
         "created_at": way.created_at if way else None,
         "qr_code": way.qr_code if way else None,
     }
@@ -201,7 +202,7 @@ def import_document(imported: Imported, channels: Channels) -> dict[str, Any]:
     lock = imported.lock
     return {
         "channels": {key: way.config_id for key, way in lock.channels.items()},
-        "missing": [channel.key for channel in channels.all if channel.key not in lock.channels],
+        "missing": [channel.key for channel in channels.with_ways if channel.key not in lock.channels],
         "left": [way.config_id for way in lock.retired],
         "unknown": [_way_document(way) for way in imported.unknown],
         "spare": [_way_document(way) for way in imported.spare],

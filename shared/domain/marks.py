@@ -155,6 +155,12 @@ def _came_anew(work: CustomerEdited, channel: Channel, relation: Relation, tag_i
     return work.created_at - relation.created_at < READDED_SECONDS and bears_nothing(channel, relation, tag_ids)
 
 
+def states_disagree(work: Work, relation: Relation, channels: Channels) -> bool:
+    """Tell whether event and details name two different channels of ours; the event's is the one that counts."""
+    told, read = channels.by_state(work.state), channels.by_state(relation.state)
+    return told is not None and read is not None and told is not read
+
+
 def is_unset(relation: Relation) -> bool:
     """Tell whether nobody wrote the remark: an unset one comes back as the nickname, or empty."""
     return clean(relation.remark) in ("", clean(relation.name))

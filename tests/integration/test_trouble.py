@@ -133,6 +133,18 @@ async def test_details_carry_our_state_where_the_event_carries_another_system_s(
         assert relation.remark == "微博-Nana"
 
 
+async def test_a_customer_of_two_channels_at_once_is_the_event_s_and_it_is_told(tmp_path):
+    """Event and details name two channels of ours: the event's marks them, and the log line and the metric say so."""
+
+    def told_otherwise(relation) -> None:
+        relation.state = "qd_tagged"
+
+    async with marking(tmp_path) as rig:
+        relation = await rig.scan("qd_unset", before=told_otherwise, name="Nana")
+        assert (relation.remark, rig.tags_of(relation)) == ("微博-Nana", ["来源/微博"])
+        assert await rig.process.logged("delivery.done", reason="states_disagree", channel="unset")
+
+
 @pytest.mark.parametrize(("code", "tries"), [(40007, 2), (40058, 1)])
 async def test_a_refused_attachment_costs_the_attachments_alone(tmp_path, code, tries):
     """

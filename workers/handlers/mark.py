@@ -29,7 +29,7 @@ from shared.domain.errors import (
     WeComError,
 )
 from shared.domain.events import CustomerEdited, MarkWritten, RelationFound, Work
-from shared.domain.marks import Mark, Skip, SkipReason, decide_mark, missing_tag_ids
+from shared.domain.marks import Mark, Skip, SkipReason, decide_mark, missing_tag_ids, states_disagree
 from shared.domain.relations import Relation
 from shared.queue.message import Failure
 from shared.wecom.client import MARK_TAG, REMARK, RelationWriter
@@ -43,6 +43,9 @@ BUSY_SECONDS: Final = 0.6
 """Wait for a permit to write from which the next write asks for its permit before it reads, and so reads once."""
 
 PART_HELD_SECONDS: Final = 300.0
+
+STATES_DISAGREE: Final = "states_disagree"
+"""Reason of a mark where the event named one channel of ours and the details another."""
 
 
 async def mark(work: Work, before: Failure | None, services: Services) -> Outcome:
@@ -172,15 +175,20 @@ class _Marking:
         if self._failures:
             _raise(self._failures)
         if Part.WRITTEN in self._parts.values():
+            seen = self._view.seen
+            assert seen is not None, "what is written was read before"
             return Outcome(
-                result="marked", channel=decision.channel or "", parts=dict(self._parts), look=self._written()
+                result="marked",
+                reason=STATES_DISAGREE if states_disagree(self._work, seen, self._services.channels) else "",
+                channel=decision.channel or "",
+                parts=dict(self._parts),
+                look=self._written(seen),
             )
         if isinstance(decision, Skip):
             return _skipped(decision, self._work)
         return Outcome(result="skipped", reason=SkipReason.ALREADY_RIGHT, channel=decision.channel)
 
-    def _written(self) -> MarkWritten:
-        assert self._view.seen is not None, "what is written was read before"
+    def _written(self, before: Relation) -> MarkWritten:
         work = self._work
         return MarkWritten(
             corp=work.corp,
@@ -189,7 +197,7 @@ class _Marking:
             created_at=work.created_at,
             state=work.state,
             written_at=int(self._services.clock.time()),
-            remark_before=self._view.seen.remark,
+            remark_before=before.remark,
         )
 
 

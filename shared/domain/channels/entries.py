@@ -239,12 +239,17 @@ class SharedEntry(_Table):
     overwrite: Literal["unset", "always"] = "unset"
     tags: list[Tag] = []
     attachments: Annotated[list[AttachmentEntry], Field(max_length=9)] = []
+    contact_way: bool = True
     staff: Annotated[list[UserId], Field(max_length=100), AfterValidator(_distinct)] = []
     party: list[Annotated[int, Field(gt=0, lt=2**32)]] = []
     scene: Literal[1, 2] = 2
     style: Literal[1, 2, 3] | None = None
     skip_verify: bool = True
     is_exclusive: bool = False
+
+
+WAY_KEYS: Final = ("staff", "party", "scene", "style", "skip_verify", "is_exclusive", "memo")
+"""Keys that say how a contact way looks."""
 
 
 class ChannelEntry(SharedEntry):

@@ -14,7 +14,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from shared.domain.channels.entries import ATTACHMENT_KEYS, ChannelEntry, SharedEntry
+from shared.domain.channels.entries import ATTACHMENT_KEYS, WAY_KEYS, ChannelEntry, SharedEntry
 from shared.domain.channels.lines import KeyPath, key_lines, line_of
 from shared.domain.channels.media import FindFile, find_no_file
 from shared.domain.channels.model import STATE_PREFIX, Channel, ChannelKey, Channels, Overwrite
@@ -224,6 +224,9 @@ def _channel(
         return None
     entry = ChannelEntry.model_validate({**defaults, **group, **own})
     channel = _build(ChannelKey(key), entry, find)
+    for field in WAY_KEYS if not entry.contact_way else ():
+        if field in own:
+            problems.add((*path, field), "is of no use: the channel has no contact way (contact_way = false)")
     for field, message in (*_conflicts_of_way(entry), *_overlong(channel)):
         problems.add((*path, field), message if field in own else f"{message} (inherited)")
     return channel
@@ -242,6 +245,7 @@ def _build(key: ChannelKey, entry: ChannelEntry, find: FindFile) -> Channel:
         welcome=entry.welcome,
         attachments=tuple(attachment.attachment(find) for attachment in entry.attachments),
         overwrite=Overwrite(entry.overwrite),
+        has_way=entry.contact_way,
         way=_way(entry),
     )
 
@@ -265,6 +269,8 @@ def _is_button(entry: ChannelEntry) -> bool:
 
 def _conflicts_of_way(entry: ChannelEntry) -> Iterator[tuple[str, str]]:
     """Yield what of *entry* no contact way can have at once: the field and why."""
+    if not entry.contact_way:
+        return
     if not entry.staff and not entry.party:
         yield "staff", "nobody: name members here or departments in party"
     if entry.style and not _is_button(entry):

@@ -72,6 +72,7 @@ class Channel:
     Attributes:
         states: Others that mean this channel. One that ends with ``*`` stands for all that begin so.
         remark: None when the channel leaves the remark alone; likewise ``description`` and ``welcome``.
+        has_way: Whether Qudao makes its contact way; else its customers come over links or codes that others make.
         way: How its contact way should look.
     """
 
@@ -86,6 +87,7 @@ class Channel:
     welcome: Template | None = None
     attachments: tuple[Attachment, ...] = ()
     overwrite: Overwrite = Overwrite.UNSET
+    has_way: bool = True
     way: WayFields = field(default_factory=WayFields)
 
     @property
@@ -132,6 +134,11 @@ class Channels:
     def of(cls, *channels: Channel) -> Self:
         """Return *channels* as one."""
         return cls(channels)
+
+    @property
+    def with_ways(self) -> list[Channel]:
+        """Those whose contact ways Qudao makes."""
+        return [channel for channel in self.all if channel.has_way]
 
     def by_state(self, state: str) -> Channel | None:
         """

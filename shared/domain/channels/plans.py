@@ -127,7 +127,7 @@ def refresh(lock: LockedWays, observed: Observed) -> LockedWays:
 
 def lacks_a_way(channels: Channels, lock: LockedWays) -> bool:
     """Tell whether a channel has no way in *lock*, so that those of others must be looked at before one is made."""
-    return any(not _fitting(channel, lock.ways()) for channel in channels.all)
+    return any(not _fitting(channel, lock.ways()) for channel in channels.with_ways)
 
 
 def make_plan(channels: Channels, lock: LockedWays, observed: Observed, *, prune: bool = False) -> Plan:
@@ -140,7 +140,7 @@ def make_plan(channels: Channels, lock: LockedWays, observed: Observed, *, prune
     lock = refresh(resolve(lock, observed), observed)
     before = lock
     steps: list[Step] = []
-    for channel in channels.all:
+    for channel in channels.with_ways:
         way = _best(channel, before)
         if way is not None:
             lock = lock.assigned(replace(way, key=channel.key))
@@ -280,7 +280,7 @@ def rebuild(channels: Channels, lock: LockedWays, observed: Observed) -> Importe
     by_state: dict[str, list[Way]] = {}
     for way in observed.ways.values():
         by_state.setdefault(way.state, []).append(way)
-    for channel in channels.all:
+    for channel in channels.with_ways:
         if _best(channel, lock) is None and (found := by_state.get(channel.state)):
             strangers = [way for way in found if way.config_id not in lock.ids()]
             if strangers:

@@ -537,3 +537,20 @@ def test_a_field_that_was_not_given_is_placed_at_its_channel():
     """A default of Qudao's own is nowhere in the file."""
     (channel,) = load_channels(MINIMAL).all
     assert KeyPlaces(MINIMAL).of("memo", channel) == "channels.toml:1: channels.a.memo"
+
+
+def test_a_channel_may_do_without_a_contact_way():
+    """Its customers come over links or codes that others make: it needs no staff, and inherits what is of no use."""
+    channels = load_channels(
+        '[defaults]\nstaff = ["lin"]\nstyle = 3\n[channels.link]\nname = "获客"\ncontact_way = false\n'
+        'states = ["ads_*"]\n[channels.code]\nname = "码"\nscene = 1\n'
+    )
+    assert [channel.key for channel in channels.with_ways] == ["code"]
+    link = channels.by_state("ads_8f31")
+    assert (link.key, link.has_way) == ("link", False)
+    with pytest.raises(ConfigurationError) as refused:
+        load_channels('[channels.link]\nname = "获客"\ncontact_way = false\nstaff = ["lin"]\nmemo = "m"\n')
+    assert [problem.partition(": is")[0] for problem in refused.value.problems] == [
+        "channels.toml:4: channels.link.staff",
+        "channels.toml:5: channels.link.memo",
+    ]

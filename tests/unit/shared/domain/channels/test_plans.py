@@ -216,6 +216,16 @@ def test_others_must_be_looked_at_only_before_a_way_is_made():
     assert not lacks_a_way(channels("a", more='memo = "new"'), locked(channels("a")))
 
 
+def test_a_channel_without_a_contact_way_is_none_of_the_plan_s_business():
+    """None is made for it; one that it had before is left, or goes with --prune like any that no channel has."""
+    without = load_channels('[channels.a]\nname = "a"\ncontact_way = false\n')
+    assert steps(make_plan(without, EMPTY, Observed())) == []
+    assert not lacks_a_way(without, EMPTY)
+    before = locked(channels("a"))
+    assert steps(make_plan(without, before, Observed())) == [(LEFT, "a", "qd_a")]
+    assert steps(make_plan(without, before, Observed(), prune=True)) == [(DELETE, "a", "qd_a")]
+
+
 def test_a_lock_is_rebuilt_from_the_states_alone():
     """Each channel gets the way with its state, of several the one that differs least; the rest is told apart."""
     ways = [
