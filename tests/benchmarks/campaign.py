@@ -3,8 +3,8 @@ A campaign in bad weather: is a person's remark overwritten, a customer left unm
 
     python -m tests.benchmarks.campaign --customers 1200 --seed 1
 
-Customers scan while WeCom brakes (45009), answers busy, resets, refuses attachments and tags, and refuses one member
-altogether for a while; while members write remarks of their own, most of them when a call waits; and while the channels
+Customers scan while WeCom brakes (45009), answers busy, resets, answers ok and writes nothing, refuses attachments and
+tags, forgets what was uploaded, and refuses one member altogether for a while; while members write remarks of their own, most of them when a call waits; and while the channels
 file is replaced every ten seconds, once with a new channel whose customers come before it. `qudao run` serves it all.
 The refused member's customers are tried again after ten minutes, or thirty, so it takes that long.
 """
@@ -18,12 +18,12 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from simulator import Simulator
+from simulator import Fault, Simulator
 from simulator.corp import Follow, RelationStatus, Writer
 from tests.benchmarks.rig import print_result
 from tests.rigs.marks import CHANNELS, STATES, Rig, marking
 
-PACE = {"QUDAO_QUOTA_MINUTE_SECONDS": "3", "QUDAO_QUOTA_HOUR_SECONDS": "3600", "QUDAO_LOG_LEVEL": "info"}
+PACE = {"QUDAO_QUOTA_MINUTE_SECONDS": "3", "QUDAO_QUOTA_HOUR_SECONDS": "3600", "QUDAO_LOG_LEVEL": "debug"}
 """A brake lasts three seconds."""
 
 PER_SECOND = 12.0
@@ -48,13 +48,16 @@ def trouble(simulator: Simulator) -> None:
 
 
 async def weather(simulator: Simulator, folder: Path) -> None:
-    """Brake, refuse attachments and replace the channels file, again and again."""
+    """Brake, refuse attachments, answer ok for nothing, forget media and replace the channels file, again and again."""
     turn = 0
     while True:
         turn += 1
         simulator.fail("errcode", REMARK, code=45009, count=1)
         simulator.fail("errcode", REMARK, code=40201, count=1)
         simulator.fail("errcode", WELCOME, code=40007, count=1)
+        simulator.fail(Fault.NO_EFFECT, REMARK, count=1)
+        if turn % 3 == 0:
+            simulator.corp.media.clear()
         beside = folder / "channels.new"
         beside.write_text(f"{CHANNELS}{NEW if turn > 1 else ''}# {turn}\n", encoding="utf-8")
         beside.replace(folder / "channels.toml")
@@ -154,7 +157,13 @@ async def campaign(customers: int, seed: int) -> dict[str, Any]:
                 print(f"{sum(not done(r) for r in rig.simulator.corp.relations())} to go", flush=True)
                 await asyncio.sleep(10.0)
             parked = Counter(line["reason"] for line in rig.process.lines if line["event"] == "delivery.parked")
-            return {**figures(rig.simulator), "calls_for_the_refused_member": refusal.result(), "parked": parked}
+            looks = Counter(line["result"] for line in rig.process.lines if line["event"] == "mark.looked_at")
+            return {
+                **figures(rig.simulator),
+                "calls_for_the_refused_member": refusal.result(),
+                "looks": looks,
+                "parked": parked,
+            }
 
 
 def main() -> None:
