@@ -4,8 +4,9 @@ A campaign in bad weather: is a person's remark overwritten, a customer left unm
     python -m tests.benchmarks.campaign --customers 1200 --seed 1
 
 Customers scan while WeCom brakes (45009), answers busy, resets, answers ok and writes nothing, refuses attachments and
-tags, forgets what was uploaded, and refuses one member altogether for a while; while members write remarks of their own, most of them when a call waits; and while the channels
-file is replaced every ten seconds, once with a new channel whose customers come before it. `qudao run` serves it all.
+tags, forgets what was uploaded, and refuses one member altogether for a while; while members write remarks of their
+own, most of them when a call waits; and while the channels file is replaced every ten seconds, once with a new channel
+whose customers come before it. `qudao run` serves it all.
 The refused member's customers are tried again after ten minutes, or thirty, so it takes that long.
 """
 
