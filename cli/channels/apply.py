@@ -81,7 +81,10 @@ async def _planned(desk: Desk, *, prune: bool, refresh: bool) -> _Planned:
         with new_progress() as progress:
             able = await ask_who_is_able(wecom, progress)
             reader = way_reader(wecom, desk, progress)
-            observed = await reader.observe(desk.channels, desk.lock, now=CLOCK.time(), anew=refresh)
+            others = desk.others.read()
+            observed = await reader.observe(desk.channels, desk.lock, now=CLOCK.time(), others=others, anew=refresh)
+            if observed.others != others:
+                desk.others.write(observed.others)
             plan = make_plan(desk.channels, desk.lock, observed, prune=prune)
             wrong = await inabilities(wecom, _staff_of(plan), able)
     problems, notes = _unable(desk, plan, wrong)

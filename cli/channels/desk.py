@@ -18,6 +18,7 @@ from shared.logs import configure_logging
 from shared.settings import Need, Settings, load_settings
 from shared.wecom.client import WeCom
 from workers.jobs.lock_file import LockFile, lock_path
+from workers.jobs.others_file import OthersFile, others_path
 from workers.jobs.staff_check import able_staff
 from workers.jobs.way_reader import WayReader
 
@@ -30,6 +31,7 @@ class Desk:
     channels: Channels
     file: LockFile
     lock: LockedWays
+    others: OthersFile
 
 
 def open_desk() -> Desk:
@@ -54,7 +56,8 @@ def open_desk() -> Desk:
         problems += error.problems
     if problems:
         raise ConfigurationError(problems)
-    return Desk(settings=settings, channels=channels, file=file, lock=lock)
+    others = OthersFile(path=others_path(settings.channels), corp=settings.corp_id)
+    return Desk(settings=settings, channels=channels, file=file, lock=lock, others=others)
 
 
 @contextmanager

@@ -125,8 +125,7 @@ def lock_path(channels: Path) -> Path:
 
 
 def _plain(lock: LockedWays) -> dict[str, Any]:
-    document: dict[str, Any] = _ADAPTER.dump_python(lock, mode="json")
-    return document
+    return {name: getattr(lock, name) for name in lock.__slots__}  # orjson knows dataclasses, and is twice as fast
 
 
 def _write_durably(path: Path, content: bytes) -> None:

@@ -2,7 +2,9 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from types import MappingProxyType
 from typing import Final
 
 from shared.domain.channels.lock import SLACK, Intent, LockedWays
@@ -46,13 +48,20 @@ class WayReader:
         self._missing: set[ContactWayId] = set()
 
     async def observe(
-        self, channels: Channels, lock: LockedWays, *, now: float, everything: bool = False, anew: bool = False
+        self,
+        channels: Channels,
+        lock: LockedWays,
+        *,
+        now: float,
+        others: Mapping[ContactWayId, str] = MappingProxyType({}),
+        everything: bool = False,
+        anew: bool = False,
     ) -> Observed:
         """
         Return what a plan needs to know, by as few calls as possible.
 
-        The ways of *lock* are taken as it says, unless *anew*. Those of others are read only when a channel has none
-        yet, or *everything* is asked for.
+        The ways of *lock* are taken as it says, and the states of others' as *others* says, unless *anew*. Others' ways
+        are asked for only when a channel has none yet, or *everything* is.
 
         Raises:
             WeComError: It cannot be told.
@@ -65,9 +74,15 @@ class WayReader:
         doubtful = {way.config_id for way in lock.ways() if anew or not way.sure}
         await self._read(doubtful | (ours - listed) | (recent - ours))
         observed = self._observed(lock, recent, now)
+        known = {config_id: others[config_id] for config_id in others.keys() & listed - ours}
         if everything or lacks_a_way(channels, refresh(resolve(lock, observed), observed)):
-            await self._read(listed - ours)
-        return self._observed(lock, recent, now)
+            if everything or anew:
+                known = {}
+            unknown = listed - ours - known.keys()
+            await self._read(unknown)
+            known |= {config_id: self._ways[config_id].state for config_id in unknown & self._ways.keys()}
+            known |= dict.fromkeys(unknown & self._missing, "")
+        return replace(self._observed(lock, recent, now), others=known)
 
     async def made_by(self, intent: Intent, lock: Callable[[], LockedWays]) -> list[Way]:
         """Return the ways that came since *intent* began, look like it, and are not in what *lock* returns then."""

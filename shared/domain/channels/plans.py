@@ -68,12 +68,14 @@ class Observed:
 
     Attributes:
         ways: Those that were read, by id.
+        others: The states of ways that are not in the lock, as far as they were asked for.
         gone: Those of the lock that do not exist any more.
         recent: Ids listed as made since the oldest open intent.
         now: When, in Unix seconds.
     """
 
     ways: Mapping[ContactWayId, Way] = field(default_factory=dict)
+    others: Mapping[ContactWayId, str] = field(default_factory=dict)
     gone: frozenset[ContactWayId] = frozenset()
     recent: frozenset[ContactWayId] = frozenset()
     now: float = 0.0
@@ -220,9 +222,10 @@ def _strangers(steps: Iterable[Step], lock: LockedWays, observed: Observed) -> I
     """Tell which ways are about to be made although one with their state is there that the lock does not know."""
     ours = lock.ids()
     known: dict[str, ContactWayId] = {}
-    for config_id, way in observed.ways.items():
+    states = {**observed.others, **{config_id: way.state for config_id, way in observed.ways.items()}}
+    for config_id, state in states.items():
         if config_id not in ours:
-            known.setdefault(way.state, config_id)
+            known.setdefault(state, config_id)
     for step in steps:
         if step.kind in (StepKind.CREATE, StepKind.REPLACE) and step.state in known:
             yield (
