@@ -1,9 +1,11 @@
 """How commands speak: one JSON document on stdout with `--json`, tables otherwise; logs go to stderr."""
 
 import sys
-from datetime import datetime, tzinfo
+from datetime import tzinfo
 
 import orjson
+
+from shared.domain.templates import moment_in
 
 
 def print_json(document: object) -> None:
@@ -17,8 +19,8 @@ def print_line(text: str) -> None:
 
 
 def moment(seconds: float, zone: tzinfo) -> str:
-    """Return Unix *seconds* as a date and time in *zone*, to the second and with its offset."""
-    return datetime.fromtimestamp(seconds, tz=zone).isoformat(sep=" ", timespec="seconds")
+    """Return Unix *seconds*, WeCom's too, as a date and time in *zone*, to the second and with its offset."""
+    return moment_in(int(seconds), zone).isoformat(sep=" ", timespec="seconds")
 
 
 def duration(seconds: float | None) -> str:

@@ -83,12 +83,13 @@ class _Asked:
 
 async def _report(asked: _Asked, *, as_json: bool) -> int:
     settings = load_settings(Need.API)
-    census = _census(asked, read_channels(settings.channels, settings.time_zone))
+    channels = read_channels(settings.channels, settings.time_zone)
+    census = _census(asked, channels)
     configure_logging("warning", settings.log_format)
     async with open_deployment(settings) as deployment, open_api(settings, deployment, Lane.BULK) as wecom:
         with _bar(census) as bar:
             walk = await count_customers(
-                wecom, census, asked.staff, on_walk=lambda walk: _show(bar, walk, census), notify=bar.notify
+                wecom, census, asked.staff, channels, on_walk=lambda walk: _show(bar, walk, census), notify=bar.notify
             )
     found = replace(census.report(), unread=tuple(walk.unread))
     if as_json:

@@ -73,7 +73,9 @@ async def _backfill(
         with Watch(tally) as watch, change_sheet(csv, channels) as on_change:
             walk = await surveyor.survey(
                 Scope(
-                    staff=await choose_staff(surveyor.wecom, members, notify=watch.notify, sleep=asyncio.sleep),
+                    staff=await choose_staff(
+                        surveyor.wecom, members, channels, notify=watch.notify, sleep=asyncio.sleep
+                    ),
                     channels=chosen,
                     since=added_since,
                     replaces=replaces,

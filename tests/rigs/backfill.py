@@ -77,7 +77,7 @@ def old_corp(count: int, *, staff: int, differ: float, seed: int = 7, **knobs: A
     config = SimulatorConfig.quiet(
         corp_per_minute=10**7, corp_per_hour=10**8, ip_per_minute=10**7, ip_per_hour=10**8, in_flight=100, **knobs
     )
-    simulator = Simulator(config, staff=[f"staff{number:02}" for number in range(staff)])
+    simulator = Simulator(config, staff=[*(f"staff{number:02}" for number in range(staff)), "lin.qiao", "zhou.yi"])
     corp = OldCorp(simulator, tag_id=_tag(simulator))
     random = Random(seed)
     states = [channel.state for channel in channels.all]

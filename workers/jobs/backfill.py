@@ -21,9 +21,14 @@ LOOK_EVERY: Final = 1.0
 """Seconds between looks at the bulk lane while it drains."""
 
 
-async def choose_staff(wecom: WeCom, wanted: Iterable[str], *, notify: Notify, sleep: Sleep) -> Sequence[StaffUserId]:
+async def choose_staff(
+    wecom: WeCom, wanted: Iterable[str], channels: Channels, *, notify: Notify, sleep: Sleep
+) -> Sequence[StaffUserId]:
     """
     Return those members of the corp that are *wanted*, or all of them when none is named.
+
+    Those whom the *channels* name are among all, though WeCom may not: whoever cannot be read is missed then, and not
+    passed over in silence with all their customers.
 
     Raises:
         ConfigurationError: WeCom does not name a wanted one, or nobody at all; every problem at once.
@@ -39,7 +44,8 @@ async def choose_staff(wecom: WeCom, wanted: Iterable[str], *, notify: Notify, s
     if unknown:
         reason = "no member of this userid has customer contact and is in the app's visible range"
         raise ConfigurationError([f"--staff {name}: {reason}{did_you_mean(name, known.values())}" for name in unknown])
-    return [known[name] for name in names] or list(known.values())
+    named = {staff.casefold(): staff for channel in channels.with_ways for staff in channel.way.staff}
+    return [known[name] for name in names] or list({**named, **known}.values())
 
 
 def choose_channels(channels: Channels, wanted: Sequence[str]) -> frozenset[ChannelKey] | None:

@@ -69,7 +69,7 @@ async def reconcile(
     now = surveyor.clock.time()
     waiting = await waiting_messages(surveyor.queue)
     scope = Scope(
-        staff=await choose_staff(surveyor.wecom, (), notify=notify, sleep=surveyor.sleep),
+        staff=await choose_staff(surveyor.wecom, (), surveyor.channels, notify=notify, sleep=surveyor.sleep),
         since=now - WINDOW if since is None else since,
         until=now - older_than,
     )

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Iterable
 
+from shared.domain.channels.model import Channels
 from shared.domain.reports.census import Census
 from shared.wecom.client import WeCom
 from workers.jobs.backfill import choose_staff
@@ -13,7 +14,8 @@ from workers.patience import Notify, Sleep
 async def count_customers(
     wecom: WeCom,
     census: Census,
-    staff: Iterable[str] = (),
+    staff: Iterable[str],
+    channels: Channels,
     *,
     on_walk: Callable[[Walk], None] = lambda _: None,
     notify: Notify = lambda _: None,
@@ -21,6 +23,8 @@ async def count_customers(
 ) -> Walk:
     """
     Count the relations of the members *staff*, or of all when none is named, into *census*; return the walk made.
+
+    All are those whom WeCom or the *channels* name.
 
     Args:
         on_walk: Is told of the walk before it begins, and after each page.
@@ -30,7 +34,8 @@ async def count_customers(
         ConfigurationError: WeCom does not name one of *staff*, or nobody at all.
         WeComError, CallAborted, QueueUnavailable: Not all could be read, so *census* is good for nothing.
     """
-    walk = Walk(wecom, await choose_staff(wecom, staff, notify=notify, sleep=sleep), notify=notify, sleep=sleep)
+    chosen = await choose_staff(wecom, staff, channels, notify=notify, sleep=sleep)
+    walk = Walk(wecom, chosen, notify=notify, sleep=sleep)
     on_walk(walk)
     async for relations in walk.relations():
         for relation in relations:

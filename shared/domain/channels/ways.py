@@ -34,7 +34,8 @@ class WayFields:
     Attributes:
         type: A :class:`ContactWayType`, or whatever else WeCom says one day; ``scene`` likewise.
         style: Of a button; None for a QR code.
-        is_exclusive: None when nobody knows: WeCom does not show it.
+        is_exclusive: Customers of one outside company go to the same member by preference (doc 96348). None when nobody
+            knows: WeCom does not show it.
     """
 
     memo: str = ""

@@ -238,6 +238,25 @@ async def test_a_member_who_cannot_be_read_is_named(corp: Corp) -> None:
     assert "wang.wei: not counted" in answer.stderr
 
 
+async def test_a_member_who_is_gone_from_wecom_s_list_is_named(corp: Corp) -> None:
+    """The channels file names them, WeCom does not any more: their customers are missing, and that is said."""
+    filled(corp)
+    corp.simulator.put_member("lin.qiao", departed=True)
+    answer = await corp.report("--json")
+    assert answer.code == 1
+    assert list(answer.document["members_unread"]) == ["lin.qiao"]
+    assert "lin.qiao: not counted" in answer.stderr
+
+
+async def test_a_member_who_lost_the_function_is_counted_all_the_same(corp: Corp) -> None:
+    """WeCom names them no longer but still lists their customers: they are not dropped without a word."""
+    filled(corp)
+    before = (await corp.report("--json")).document["total"]
+    corp.simulator.put_member("lin.qiao", contact_function=False)
+    answer = await corp.report("--json")
+    assert (answer.code, answer.document["total"]) == (0, before)
+
+
 async def test_wrong_options_are_refused_before_anything_is_read(corp: Corp) -> None:
     """Wrong days, channels, members and files end with 2 and a remedy, and nothing is asked of WeCom before."""
     options = ("--since", "yesterday", "--channel", "expo62", "--html", "missing/r.html")

@@ -38,3 +38,9 @@ def test_anything_else_is_refused(text):
     for read in (lambda: age(text, "--since"), lambda: instant(text, "--since", now=NOW, zone=CHINA)):
         with pytest.raises(ConfigurationError, match="--since: write 90s"):
             read()
+
+
+@pytest.mark.parametrize(("seconds", "shown"), [(0, "1970"), (-1, "1970"), (10**18, "9999"), (1.5, "1970")])
+def test_a_time_that_no_calendar_has_is_shown_as_the_nearest(seconds, shown):
+    """WeCom's createtime goes into tables and files: a wild one ends no command."""
+    assert moment(seconds, CHINA).startswith(shown)

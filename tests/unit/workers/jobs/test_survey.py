@@ -6,7 +6,7 @@ import pytest
 
 from shared.clock import SystemClock
 from shared.domain.channels.file import load_channels
-from shared.domain.channels.model import ChannelKey
+from shared.domain.channels.model import ChannelKey, Channels
 from shared.domain.errors import ConfigurationError, QueueUnavailable
 from shared.domain.events import Lane, RelationFound, Replaces
 from shared.domain.ids import CorpId, ExternalUserId, StaffUserId, TagId
@@ -235,15 +235,16 @@ async def test_a_queue_that_stays_away_fails_the_survey():
 async def test_members_are_chosen_by_name_whatever_their_case():
     """Named members are found ignoring case, once each; without names everybody is meant."""
     rig = Rig()
-    assert await choose_staff(rig.wecom, ["zhou.yi", "ZHOU.YI "], notify=print, sleep=rig.sleep) == ["Zhou.Yi"]
-    assert await choose_staff(rig.wecom, [], notify=print, sleep=rig.sleep) == ["lin", "Zhou.Yi"]
+    quietly = {"notify": print, "sleep": rig.sleep}
+    assert await choose_staff(rig.wecom, ["zhou.yi", "ZHOU.YI "], Channels(), **quietly) == ["Zhou.Yi"]
+    assert await choose_staff(rig.wecom, [], Channels(), **quietly) == ["lin", "Zhou.Yi"]
 
 
 async def test_unknown_members_and_channels_are_named_at_once():
     """Every unknown member and channel is named, with what was meant."""
     rig = Rig()
     with pytest.raises(ConfigurationError) as caught:
-        await choose_staff(rig.wecom, ["zhou", "zhou.y", "x"], notify=print, sleep=rig.sleep)
+        await choose_staff(rig.wecom, ["zhou", "zhou.y", "x"], Channels(), notify=print, sleep=rig.sleep)
     assert len(caught.value.problems) == 3
     assert "did you mean 'Zhou.Yi'?" in caught.value.problems[1]
     with pytest.raises(ConfigurationError) as caught:
@@ -259,7 +260,7 @@ async def test_an_empty_list_of_members_is_no_success():
     rig = Rig()
     rig.wecom.members = []
     with pytest.raises(ConfigurationError, match="visible range"):
-        await choose_staff(rig.wecom, [], notify=print, sleep=rig.sleep)
+        await choose_staff(rig.wecom, [], Channels(), notify=print, sleep=rig.sleep)
 
 
 async def test_the_bulk_lane_is_empty_when_two_looks_agree():
