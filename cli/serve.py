@@ -80,7 +80,7 @@ async def serve_until(
         if channels is None:
             queue = await stack.enter_async_context(open_queue(settings))
         else:
-            deployment = await stack.enter_async_context(open_deployment(settings))
+            deployment = await stack.enter_async_context(open_deployment(settings, file=lambda: channels.current.hash))
             queue = deployment.queue
             worker = await stack.enter_async_context(open_worker(settings, deployment, channels, registry))
             schedule = await stack.enter_async_context(open_schedule(settings, deployment, channels, registry))

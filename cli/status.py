@@ -70,7 +70,9 @@ def _document(depths: Sequence[Depth], snapshot: Snapshot) -> dict[str, Any]:
             }
             for hold in snapshot.holds
         ],
-        "workers": [{"name": worker.name, "seen": worker.seen} for worker in snapshot.workers],
+        "workers": [
+            {"name": worker.name, "seen": worker.seen, "channels_file": worker.file} for worker in snapshot.workers
+        ],
     }
 
 
@@ -96,9 +98,9 @@ def _quota(usages: Sequence[Usage]) -> Table:
 
 
 def _workers(workers: Sequence[WorkerSeen]) -> Table:
-    table = _table("Processes that call WeCom", "seen")
+    table = _table("Processes that call WeCom", "seen", "channels file")
     for worker in workers:
-        table.add_row(worker.name, f"{duration(max(0.0, CLOCK.time() - worker.seen))} ago")
+        table.add_row(worker.name, f"{duration(max(0.0, CLOCK.time() - worker.seen))} ago", worker.file)
     return table
 
 

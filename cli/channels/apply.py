@@ -12,6 +12,7 @@ from rich.console import Console
 
 from cli.channels.desk import Desk, ask_who_is_able, held_desk, open_bulk_api, open_desk, way_reader
 from cli.channels.tables import failure_lines, outcome_document, plan_document, plan_headline, plan_table, shortened
+from cli.compose.workers import file_document, file_line, running_workers
 from cli.failures import FAILED, MISCONFIGURED, UNSAFE, fail
 from cli.output import print_json, print_line
 from cli.progress import new_progress, printer
@@ -66,10 +67,19 @@ async def apply_plan(*, prune: bool, refresh: bool, force: bool, yes: bool, as_j
         if plan.to_do() and not yes:
             _confirm(as_json=as_json)
         outcome = await _applied(desk, plan)
+    workers = await running_workers(desk.settings)
     if as_json:
-        print_json({**plan_document(plan, ()), "applied": outcome_document(outcome)})
-    elif plan.to_do():
-        print_line(_summary(outcome))
+        print_json(
+            {
+                **plan_document(plan, ()),
+                "applied": outcome_document(outcome),
+                **file_document(workers, desk.channels),
+            }
+        )
+    else:
+        if plan.to_do():
+            print_line(_summary(outcome))
+        print_line(file_line(workers, desk.channels))
     if not outcome.complete:
         fail(FAILED, *failure_lines(outcome))
     return 0

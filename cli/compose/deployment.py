@@ -12,7 +12,7 @@ from ingress.spool import Intake, spooled
 from shared.queue.claims import Claims, SoleClaims
 from shared.queue.port import EventQueue
 from shared.queue.sqlite.adapter import SqliteQueue
-from shared.quota.port import Limits
+from shared.quota.port import FileInUse, Limits, no_file
 from shared.quota.sqlite.counters import SqliteQuota
 from shared.quota.sqlite.notices import SqliteNotices
 from shared.quota.valve import Valve
@@ -60,18 +60,21 @@ async def open_spool(settings: Settings, queue: EventQueue, registry: CollectorR
 
 
 @asynccontextmanager
-async def open_deployment(settings: Settings, *, onlooker: bool = False) -> AsyncIterator[Deployment]:
+async def open_deployment(
+    settings: Settings, *, onlooker: bool = False, file: FileInUse = no_file
+) -> AsyncIterator[Deployment]:
     """
     Yield the queue and the quota that the settings name: both in one SQLite file, or both in RabbitMQ.
 
-    An *onlooker* asks for what is used of the quota and uses none of it.
+    An *onlooker* asks for what is used of the quota and uses none of it. *file* is what others are told of the channels
+    file that this process goes by.
     """
     allowed = limits(settings)
     if settings.queue_file is not None:
         async with (
             Database(settings.queue_file) as database,
             _embedded(settings, database) as embedded,
-            SqliteQuota(database, allowed, CLOCK, onlooker=onlooker) as counters,
+            SqliteQuota(database, allowed, CLOCK, onlooker=onlooker, file=file) as counters,
         ):
             yield Deployment(queue=embedded, quota=Valve(counters, SqliteNotices(database), allowed, CLOCK))
     else:
@@ -86,6 +89,7 @@ async def open_deployment(settings: Settings, *, onlooker: bool = False) -> Asyn
                 CLOCK,
                 prefix=settings.queue_prefix,
                 onlooker=onlooker,
+                file=file,
             ) as quota,
         ):
             yield Deployment(queue=queue, quota=Valve(quota, quota.notices, allowed, CLOCK))

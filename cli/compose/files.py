@@ -4,7 +4,6 @@ import asyncio
 import os
 from contextlib import suppress
 from datetime import tzinfo
-from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
@@ -123,7 +122,6 @@ class LiveChannels:
         )
         self._read_at: dict[Path, Stamp] = {}
         """How the file, and those that it names, were when they were read last, to be used or refused."""
-        self.hash = ""
         self.current = self._read()
 
     def look_now(self) -> None:
@@ -158,7 +156,7 @@ class LiveChannels:
             log.error("channels.refused", problems=shown, more=max(0, more))  # noqa: TRY400 - the file's fault, not ours
             return
         if self.current != before:
-            log.info("channels.loaded", channels=len(self.current.all), hash=self.hash)
+            log.info("channels.loaded", channels=len(self.current.all), hash=self.current.hash)
 
     def _read(self) -> Channels:
         files = LocalFiles(self._path.parent)
@@ -170,10 +168,8 @@ class LiveChannels:
             self._read_at |= files.stamps
         if not channels.all:
             raise ConfigurationError([f"{self._path}: describes no channel; every customer would be passed over"])
-        if self.hash:
-            self._info.remove(self.hash)
-        self.hash = sha256(raw).hexdigest()[:12]
-        self._info.labels(self.hash).set(1)
+        self._info.clear()
+        self._info.labels(channels.hash).set(1)
         self._count.set(len(channels.all))
         self._refused.set(0)
         return channels

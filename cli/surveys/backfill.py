@@ -10,6 +10,7 @@ from rich.console import Console
 from cli.compose.deployment import open_deployment
 from cli.compose.files import read_channels
 from cli.compose.services import open_surveyor
+from cli.compose.workers import file_document, file_line, running_workers
 from cli.failures import FAILED, MISCONFIGURED, fail, run_async
 from cli.options import AsJson, ChangesCsv, Channel, DryRun, Staff
 from cli.output import print_json, print_line
@@ -89,13 +90,15 @@ async def _backfill(
         if wait:
             with Watch(Tally()) as watch:
                 await drained(deployment.queue, watch.on_depth(), asyncio.sleep)
+    workers = await running_workers(settings)
     if as_json:
-        print_json(document(tally, walk, channels) | {"dry_run": dry_run})
+        print_json(document(tally, walk, channels) | {"dry_run": dry_run} | file_document(workers, channels))
     else:
         Console().print(findings_table(tally, channels))
         for line in stranger_lines(tally, channels):
             print_line(line)
         print_line(_conclusion(tally, waited=wait, dry_run=dry_run))
+        print_line(file_line(workers, channels))
     if walk.unread:
         fail(FAILED, *unread_lines(walk))
     return 0

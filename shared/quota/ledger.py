@@ -45,6 +45,7 @@ CREATE TABLE quota_hold (
 );
 """,
     "ALTER TABLE quota_worker ADD COLUMN died REAL",  # when it was found gone
+    "ALTER TABLE quota_worker ADD COLUMN file TEXT NOT NULL DEFAULT ''",  # hash of its channels file
 )
 
 MINUTE_BUCKETS: Final = 200
@@ -236,11 +237,11 @@ class _Room:
         self._minute, self._hour, self.running = self._minute + 1, self._hour + 1, self.running + 1
 
 
-def show_up(connection: Connection, process: Process, now: float, wall: float) -> None:
-    """Note that *process* is up."""
+def show_up(connection: Connection, process: Process, now: float, wall: float, file: str = "") -> None:
+    """Note that *process* is up, and goes by the channels *file* of this hash."""
     connection.execute(
-        "INSERT OR REPLACE INTO quota_worker (worker, place, pid, born, seen, wall) VALUES (?, ?, ?, ?, ?, ?)",
-        (process.worker, process.place, process.pid, process.born, now, wall),
+        "INSERT OR REPLACE INTO quota_worker (worker, place, pid, born, seen, wall, file) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (process.worker, process.place, process.pid, process.born, now, wall, file),
     )
 
 

@@ -107,12 +107,28 @@ class Hold:
     reason: str = ""
 
 
+FileInUse = Callable[[], str]
+"""Returns the hash of the channels file that this process goes by."""
+
+
+def no_file() -> str:
+    """Go by no channels file."""
+    return ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerSeen:
-    """A process that uses the quota: ``seen`` is when it last said so, in Unix seconds."""
+    """
+    A process that uses the quota.
+
+    Attributes:
+        seen: When it last said so, in Unix seconds.
+        file: Hash of the channels file that it goes by; empty when it goes by none: a command.
+    """
 
     name: str
     seen: float
+    file: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,7 +27,7 @@ from shared.domain.errors import ConfigurationError, QueueUnavailable
 from shared.domain.events import Lane
 from shared.quota.acquirer import Acquirer, Place, Window, capacity, lifetime, places
 from shared.quota.names import Names
-from shared.quota.port import Grant, Limits, Snapshot, Usage
+from shared.quota.port import FileInUse, Grant, Limits, Snapshot, Usage, no_file
 from shared.quota.rabbitmq_notices import RabbitNotices
 from shared.quota.rabbitmq_places import Places, Vanished, declare_places
 from shared.quota.tether import granted
@@ -46,7 +46,15 @@ class RabbitQuota:
     """A :class:`~shared.quota.port.Quota` on a RabbitMQ broker, used by entering the context."""
 
     def __init__(
-        self, url: str, corp: str, limits: Limits, clock: Clock, *, prefix: str = "qudao", onlooker: bool = False
+        self,
+        url: str,
+        corp: str,
+        limits: Limits,
+        clock: Clock,
+        *,
+        prefix: str = "qudao",
+        onlooker: bool = False,
+        file: FileInUse = no_file,
     ) -> None:
         """
         Args:
@@ -54,6 +62,7 @@ class RabbitQuota:
             corp: The corp whose quota it is.
             prefix: Begins every name on the broker, so that deployments can share a vhost.
             onlooker: Do not show this process to the others: it only asks for a snapshot.
+            file: What others are told of the channels file of this process.
 
         Raises:
             ConfigurationError: *url* is not one.
@@ -71,6 +80,7 @@ class RabbitQuota:
             clock=clock,
             worker=worker,
             silent=onlooker,
+            file=file,
         )
         self._tasks = asyncio.TaskGroup()
         self._apis: dict[str, Acquirer] = {}

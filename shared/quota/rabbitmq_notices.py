@@ -23,7 +23,7 @@ from shared.domain.errors import ConfigurationError, QueueUnavailable
 from shared.quota.holds import HoldChange, Key, hold_key
 from shared.quota.names import Names, written
 from shared.quota.notices import Listener
-from shared.quota.port import HoldKind, Limits, WorkerSeen
+from shared.quota.port import FileInUse, HoldKind, Limits, WorkerSeen, no_file
 
 log = structlog.get_logger()
 
@@ -49,11 +49,14 @@ class RabbitNotices:
         clock: Clock,
         worker: str,
         silent: bool = False,
+        file: FileInUse = no_file,
     ) -> None:
         """
         Args:
             silent: Listen only; what others tell is not repeated either.
+            file: What others are told of the channels file of this process.
         """
+        self._file = file
         self._connection = connection
         self._publisher = publisher
         self._names = names
@@ -64,7 +67,7 @@ class RabbitNotices:
         self._listening_since = 0.0
         self._listeners: list[Listener] = []
         self._told: dict[Key, tuple[HoldChange, float]] = {}
-        self._workers: dict[str, float] = {}
+        self._workers: dict[str, WorkerSeen] = {}
         self._others: dict[Limits, float] = {}
         self._lost = asyncio.Event()
         self.ready = asyncio.Event()
@@ -113,11 +116,7 @@ class RabbitNotices:
     def workers(self) -> list[WorkerSeen]:
         """Return who was heard of lately."""
         now = self._clock.time()
-        return [
-            WorkerSeen(name=name, seen=seen)
-            for name, seen in sorted(self._workers.items())
-            if seen > now - MISSED * BEAT
-        ]
+        return [worker for _, worker in sorted(self._workers.items()) if worker.seen > now - MISSED * BEAT]
 
     async def heard_all(self) -> None:
         """Return when every worker had time for a sign of life: at once for one of them, which hears them all along."""
@@ -202,7 +201,7 @@ class RabbitNotices:
         age = max(0.0, wall - heard["at"]) if heard["kept"] else 0.0
         self.endpoints.update(heard["endpoints"])
         if not heard["kept"]:
-            self._workers[heard["worker"]] = wall
+            self._workers[heard["worker"]] = WorkerSeen(name=heard["worker"], seen=wall, file=heard["file"])
         for limits, seen in heard["limits"]:
             if limits != self._limits:
                 left = max(limits.hour, self._limits.hour) - min(age + seen, limits.hour)
@@ -250,6 +249,7 @@ class RabbitNotices:
             {
                 "v": 1,
                 "worker": self._worker,
+                "file": self._file(),
                 "at": self._clock.time(),
                 "limits": limits if told.get("kept") else limits[:1],
                 "endpoints": sorted(self.endpoints),
@@ -263,6 +263,7 @@ def _read(body: bytes) -> dict[str, Any]:
     heard: Any = orjson.loads(body)
     return {
         "worker": str(heard["worker"]),
+        "file": str(heard["file"]),
         "at": float(heard["at"]),
         "kept": bool(heard["kept"]),
         "endpoints": [str(endpoint) for endpoint in heard["endpoints"]],

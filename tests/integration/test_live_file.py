@@ -4,10 +4,11 @@ import asyncio
 import os
 import signal
 
+import orjson
 import pytest
 
 from simulator import Simulator, SimulatorConfig, run_simulator
-from tests.e2e.processes import qudao, settings, until
+from tests.e2e.processes import qudao, run_to_end, settings, until
 from tests.rigs.marks import CHANNELS, STATES, marking
 
 NEW = f"""{CHANNELS}
@@ -128,3 +129,21 @@ async def test_a_file_without_channels_is_refused_at_start(tmp_path):
         async with qudao("run", folder=tmp_path, env=env) as process:
             assert await process.process.wait() == 2
             await until(lambda: b"describes no channel" in process.output, seconds=5)
+
+
+@pytest.mark.parametrize("broker", [False, True])
+async def test_a_command_says_which_workers_have_the_file_that_it_read(tmp_path, broker, amqp_url, prefix):
+    """Each worker tells which file it goes by: whoever edits it sees whether that reached them."""
+    env = {"QUDAO_QUEUE_URL": amqp_url, "QUDAO_QUEUE_PREFIX": prefix} if broker else {}
+    async with marking(tmp_path, env) as rig:
+        _, out, _ = await run_to_end("backfill", "--dry-run", "--json", folder=tmp_path, env=rig.env)
+        (worker,) = orjson.loads(out)["workers"]
+        assert worker["same"]
+        (tmp_path / "other.toml").write_text(NEW, encoding="utf-8")
+        other = {**rig.env, "QUDAO_CHANNELS": "other.toml"}
+        _, out, _ = await run_to_end("backfill", "--dry-run", folder=tmp_path, env=other)
+        assert "0 of 1 running workers have this channels file" in out
+        assert f"others: {worker['name']} ({worker['channels_file']})" in " ".join(out.split())
+        await rig.process.stop()
+        _, out, _ = await run_to_end("backfill", "--dry-run", folder=tmp_path, env=rig.env)
+        assert "no worker is running" in out

@@ -9,6 +9,7 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from datetime import tzinfo
+from hashlib import sha256
 from typing import Any, Final
 
 from pydantic import ValidationError
@@ -34,6 +35,7 @@ from shared.domain.templates import CHINA, Field
 
 _TOP: Final = ("defaults", "groups", "channels")
 _KEY: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,26}")
+_HASH_LENGTH: Final = 12
 _POSITION: Final = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
 _WORDING: Final = {
     "missing": "is missing",
@@ -81,6 +83,7 @@ def load_channels(
     Raises:
         ConfigurationError: All problems, as ``source:line: channels.expo26.remark: what is wrong``.
     """
+    hash_ = sha256(text.encode()).hexdigest()[:_HASH_LENGTH]
     text = text.removeprefix("\ufeff")
     tables = _parse(text, source)
     problems = _Problems(source, text)
@@ -96,7 +99,7 @@ def load_channels(
     _check_twins(entries, problems)
     channels = [_channel(key, table, defaults, groups, find=find, problems=problems) for key, table in entries.items()]
     problems.raise_if_any()
-    return Channels(tuple(channel for channel in channels if channel), zone)
+    return Channels(tuple(channel for channel in channels if channel), zone, hash_)
 
 
 class KeyPlaces:

@@ -107,6 +107,8 @@ class Channels:
 
     all: tuple[Channel, ...] = ()
     zone: tzinfo = CHINA
+    hash: str = field(default="", compare=False)
+    """Tells the file that they were read from, byte by byte, from another."""
     by_key: Mapping[ChannelKey, Channel] = field(init=False, repr=False, compare=False)
     _by_state: Mapping[str, Channel] = field(init=False, repr=False, compare=False)
     _beginnings: Sequence[int] = field(init=False, repr=False, compare=False)

@@ -20,7 +20,7 @@ from shared.domain.errors import QueueUnavailable
 from shared.domain.events import Lane
 from shared.quota import ledger
 from shared.quota.ledger import Answer, SlotRequest
-from shared.quota.port import Grant, Limits, Snapshot, WorkerSeen
+from shared.quota.port import FileInUse, Grant, Limits, Snapshot, WorkerSeen, no_file
 from shared.quota.processes import Machine, Neighbours
 from shared.quota.tether import granted
 from shared.quota.turns import Turns
@@ -51,11 +51,14 @@ class SqliteQuota:
         monotonic: Callable[[], float] = time.monotonic,
         neighbours: Neighbours | None = None,
         onlooker: bool = False,
+        file: FileInUse = no_file,
     ) -> None:
         """
         Args:
             onlooker: Do not count this process among those that use the quota: it only asks for a snapshot.
+            file: What others are told of the channels file of this process.
         """
+        self._file = file
         self._database = database
         self._limits = limits
         self._clock = clock
@@ -113,10 +116,12 @@ class SqliteQuota:
             endpoints: list[Any] = connection.execute(
                 "SELECT endpoint FROM quota_ended UNION SELECT endpoint FROM quota_running ORDER BY 1"
             ).fetchall()
-            workers: list[Any] = connection.execute("SELECT worker, wall FROM quota_worker ORDER BY worker").fetchall()
+            workers: list[Any] = connection.execute(
+                "SELECT worker, wall, file FROM quota_worker WHERE died IS NULL ORDER BY worker"
+            ).fetchall()
             return Snapshot(
                 usage=[ledger.count(connection, endpoint, self._limits, now) for (endpoint,) in endpoints],
-                workers=[WorkerSeen(name=name, seen=seen) for name, seen in workers],
+                workers=[WorkerSeen(name=name, seen=seen, file=file) for name, seen, file in workers],
             )
 
         return await self._database.read(look)
@@ -162,7 +167,7 @@ class SqliteQuota:
             now, wall = self._monotonic(), self._clock.time()
             ledger.keep_time(connection, self._neighbours.boot(), now, wall)
             if not self._onlooker:
-                ledger.show_up(connection, self._process, now, wall)
+                ledger.show_up(connection, self._process, now, wall, self._file())
 
         await self._database.write(work)
 

@@ -352,8 +352,9 @@ async def test_others_1000_ways_are_read_once_however_many_channels_are_made(her
     assert (said.code, here.calls("get")) == (UNSAFE, 998)
     assert "'qd_taken' exists already" in said.err
     here.write(CHANNELS + "".join(f'[channels.{key}]\nname = "{key}"\n' for key in ("new", "second")))
-    assert (await here.say(apply_plan, yes=True)).code == 0
-    assert here.calls("get") == 998
+    said = await here.say(apply_plan, yes=True)
+    assert (said.code, here.calls("get")) == (0, 998)
+    assert "no worker is running" in said.out
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"version": 1, "corp_id": "ww2", "states": {}}'])

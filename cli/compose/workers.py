@@ -1,0 +1,46 @@
+"""Which of the running workers go by the channels file that a command has read: what it says is theirs to do."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from cli.compose.deployment import open_deployment
+from cli.times import CLOCK
+from shared.domain.channels.model import Channels
+from shared.quota.port import WorkerSeen
+from shared.settings import Settings
+
+_ALIVE_SECONDS: Final = 20.0
+"""Age of the last sign of life up to which a worker is taken to be running."""
+
+
+async def running_workers(settings: Settings) -> list[WorkerSeen]:
+    """
+    Return the workers that are running; commands, which go by no file, are not among them.
+
+    Raises:
+        QueueUnavailable: It cannot be told.
+    """
+    async with open_deployment(settings, onlooker=True) as deployment:
+        workers = (await deployment.quota.snapshot()).workers
+    now = CLOCK.time()
+    return [worker for worker in workers if worker.file and now - worker.seen < _ALIVE_SECONDS]
+
+
+def file_line(workers: Sequence[WorkerSeen], channels: Channels) -> str:
+    """Say how many of *workers* have the file that *channels* were read from, and what the others have."""
+    if not workers:
+        return "no worker is running; each reads the channels file when it starts"
+    others = [f"{worker.name} ({worker.file})" for worker in workers if worker.file != channels.hash]
+    having = f"{len(workers) - len(others)} of {len(workers)} running workers have this channels file ({channels.hash})"
+    return f"{having}; others: {', '.join(others)}" if others else having
+
+
+def file_document(workers: Sequence[WorkerSeen], channels: Channels) -> dict[str, Any]:
+    """Return the same as plain data."""
+    return {
+        "channels_file": channels.hash,
+        "workers": [
+            {"name": worker.name, "channels_file": worker.file, "same": worker.file == channels.hash}
+            for worker in workers
+        ],
+    }
