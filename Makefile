@@ -29,6 +29,10 @@ $(VENV)/.dev: $(VENV)/.run
 	@$(VERIFY)
 	@touch $@
 
+# For `make lock` alone: a requirement that is not locked yet would fail the comparison above.
+$(BIN)/uv: $(VENV)/.empty
+	$(INSTALL) --requirement requirements-dev.txt
+
 demo: $(VENV)/.run
 	$(BIN)/qudao demo
 
@@ -48,7 +52,7 @@ check: lint test
 # it is where it still fits; `make lock UPGRADE=--upgrade` takes the newest of everything.
 UPGRADE ?=
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header $(UPGRADE)
-lock: $(VENV)/.dev
+lock: $(BIN)/uv
 	$(COMPILE) --all-extras --output-file requirements-dev.txt pyproject.toml
 	$(COMPILE) --constraints requirements-dev.txt --extra install --output-file requirements.txt pyproject.toml
 

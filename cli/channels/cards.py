@@ -22,15 +22,17 @@ _INK: Final = "black"
 _PAPER: Final = "white"
 
 
-def draw_card(picture: bytes, name: str) -> bytes:
+def draw_card(picture: bytes, name: str, dots_per_inch: float = 0.0) -> bytes:
     """
     Return a PNG of the QR code in *picture* with *name* centred under it.
+
+    *dots_per_inch* are written into it, so that it is printed at its size.
 
     Raises:
         PictureUnavailable: *picture* is damaged, or of no sensible size.
         ConfigurationError: There is no font for *name*.
     """
-    code = _read(picture)
+    code = _enlarged(opened(picture))
     width, height = code.size
     font, lines = _fitted(name, width - width // 10)
     ascent, descent = font.getmetrics()
@@ -41,11 +43,18 @@ def draw_card(picture: bytes, name: str) -> bytes:
     for number, line in enumerate(lines):
         draw.text((width / 2, height + margin + step * number), line, fill=_INK, font=font, anchor="ma")
     png = BytesIO()
-    card.save(png, "PNG", optimize=True)
+    given = {"dpi": (dots_per_inch, dots_per_inch)} if dots_per_inch else {}
+    card.save(png, "PNG", optimize=True, **given)
     return png.getvalue()
 
 
-def _read(picture: bytes) -> Image.Image:
+def opened(picture: bytes) -> Image.Image:
+    """
+    Return *picture*, on white where it is transparent.
+
+    Raises:
+        PictureUnavailable: It is damaged, or of no sensible size.
+    """
     try:
         with Image.open(BytesIO(picture), formats=("PNG", "JPEG")) as image:
             if max(image.size) > min(MOST_SIDE, 2 * min(image.size)):
@@ -55,6 +64,10 @@ def _read(picture: bytes) -> Image.Image:
         raise PictureUnavailable("a damaged image") from error
     code = Image.new("RGB", layer.size, _PAPER)  # a transparent ground would come out black
     code.paste(layer, mask=layer)
+    return code
+
+
+def _enlarged(code: Image.Image) -> Image.Image:
     factor = -(-LEAST_WIDTH // code.width)
     return code.resize((code.width * factor, code.height * factor), Image.Resampling.NEAREST)
 

@@ -10,8 +10,8 @@ from rich.console import Console
 
 from cli.channels.apply import apply_plan, show_plan
 from cli.channels.desk import Desk, ask_who_is_able, held_desk, open_bulk_api, open_desk, way_reader
-from cli.channels.qr import Card, write_cards
-from cli.channels.tables import import_document, list_rows, list_table, skeleton, unknown_table
+from cli.channels.qr import Card, Format, centimetres_in, write_cards
+from cli.channels.tables import import_document, list_rows, list_table, shortened, skeleton, unknown_table
 from cli.failures import FAILED, MISCONFIGURED, fail, run_async
 from cli.options import AsJson, DryRun
 from cli.output import print_json, print_line
@@ -77,11 +77,21 @@ def import_ways(
 def qr(
     out: Annotated[Path, typer.Option(help="Folder for the files; made when missing.", file_okay=False)],
     channel: Annotated[list[str] | None, typer.Option(help="Only this channel, by its key; again for more.")] = None,
+    format_: Annotated[
+        Format, typer.Option("--format", help="A picture each, a drawing each for any size, or one page to print.")
+    ] = Format.PNG,
+    size: Annotated[
+        str | None, typer.Option(help="Width of a code, its white border included: 8cm, 80mm. Redrawn for print.")
+    ] = None,
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Write a PNG for each channel: the QR code that WeCom made, with the channel's name under it."""
-    run_async(lambda: _qr(out, channel or [], dry_run=dry_run, as_json=as_json))
+    """
+    Write a file for each channel's QR code, or one page with all.
+
+    A PNG is WeCom's picture with the channel's name under it; with a size, and as SVG, the code is drawn anew, sharp.
+    """
+    run_async(lambda: _qr(out, channel or [], format_=format_, size=size, dry_run=dry_run, as_json=as_json))
 
 
 async def _import(*, dry_run: bool, as_toml: bool, as_json: bool) -> int:
@@ -128,9 +138,18 @@ async def _list(*, as_json: bool) -> None:
                 print_line(f"{row['channel']}  {row['config_id']}  {row['qr_code']}".rstrip())
 
 
-async def _qr(out: Path, keys: Sequence[str], *, dry_run: bool, as_json: bool) -> int:
+async def _qr(
+    out: Path,
+    keys: Sequence[str],
+    *,
+    format_: Format = Format.PNG,
+    size: str | None = None,
+    dry_run: bool = False,
+    as_json: bool = False,
+) -> int:
+    centimetres = None if size is None else centimetres_in(size)
     desk = open_desk()
-    cards = _cards(desk, _chosen(desk.channels, keys), out)
+    cards = _cards(desk, _chosen(desk.channels, keys), out, format_)
     unmade = [card.channel for card in cards if not card.url]
     if dry_run:
         failures: dict[str, str] = {}
@@ -139,6 +158,8 @@ async def _qr(out: Path, keys: Sequence[str], *, dry_run: bool, as_json: bool) -
             task = progress.add_task("QR codes", total=len(cards) - len(unmade))
             failures = await write_cards(
                 [card for card in cards if card.url],
+                format_=format_,
+                centimetres=centimetres,
                 api_url=desk.settings.api_url,
                 proxy=desk.settings.api_proxy.get_secret_value(),
                 advance=lambda: progress.advance(task),
@@ -148,7 +169,9 @@ async def _qr(out: Path, keys: Sequence[str], *, dry_run: bool, as_json: bool) -
         files = {card.channel: str(card.path) for card in written}
         print_json({"files": files, "not_applied": unmade, "failed": failures, "dry_run": dry_run})
     else:
-        print_line(f"{len(written)} files {'would be written' if dry_run else 'written'} to {out}")
+        count = len({card.path for card in written})
+        done = "would be written" if dry_run else "written"
+        print_line(f"{len(written)} codes, {count} file{'s' if count != 1 else ''} {done} to {out}")
     problems = [f"channels.{key}: {reason}" for key, reason in failures.items()]
     problems += [f"channels.{key}: has no contact way yet; run `qudao channels apply`" for key in unmade]
     if problems:
@@ -178,11 +201,20 @@ def _codeless(channel: Channel) -> str:
     return "is a mini-program button (scene = 1) and has no QR code" if channel.way.is_button else ""
 
 
-def _cards(desk: Desk, channels: Sequence[Channel], out: Path) -> list[Card]:
+def _cards(desk: Desk, channels: Sequence[Channel], out: Path, format_: Format) -> list[Card]:
     cards = []
     for channel in channels:
         way = desk.lock.channels.get(channel.key)
         # The code of an earlier state would lead customers to the wrong mark.
         url = way.qr_code if way is not None and way.state == channel.state else ""
-        cards.append(Card(channel=channel.key, name=channel.name, url=url, path=out / f"{channel.key}.png"))
+        stem = "codes" if format_ is Format.HTML else channel.key
+        cards.append(
+            Card(
+                channel=channel.key,
+                name=channel.name,
+                staff=shortened(channel.way.staff),
+                url=url,
+                path=out / f"{stem}.{format_}",
+            )
+        )
     return cards

@@ -5,11 +5,14 @@ from io import BytesIO
 import aiohttp
 import pytest
 import segno
-from PIL import Image
+import zxingcpp
+from PIL import Image, ImageDraw
 
 from cli.channels.apply import apply_plan
 from cli.channels.cards import LEAST_WIDTH, draw_card
+from cli.channels.codes import draw_svg, read_code
 from cli.channels.commands import _qr
+from cli.channels.qr import Format
 from shared.wecom.pictures import PictureUnavailable
 from tests.rigs.channels import CHANNELS, desk
 
@@ -55,7 +58,7 @@ async def test_each_channel_gets_a_file_with_its_code_and_its_name(here):
 async def test_chosen_channels_alone_are_written(here):
     """--channel chooses; one that does not exist, or has no code, is refused with the others."""
     out = here.folder / "qr"
-    assert (await here.say(_qr, out, ["shop"])).out == f"1 files written to {out}\n"
+    assert (await here.say(_qr, out, ["shop"])).out == f"1 codes, 1 file written to {out}\n"
     assert [path.name for path in out.iterdir()] == ["shop.png"]
     said = await here.say(_qr, out, ["shp", "button"])
     assert said.code == 2
@@ -143,3 +146,96 @@ def test_every_name_fits(name):
     bottom = card.crop((0, card.height - 3, *card.size))
     assert inked(left) == inked(right) == inked(bottom) == 0
     assert inked(card.crop((0, height, *card.size))) > 50
+
+
+def read(image: Image.Image) -> list[str]:
+    return [found.text for found in zxingcpp.read_barcodes(image)]
+
+
+async def original_of(here, key: str) -> Image.Image:
+    async with aiohttp.ClientSession() as session, session.get(here.lock()["channels"][key]["qr_code"]) as response:
+        return opened(await response.read())
+
+
+@pytest.mark.parametrize(("size", "centimetres"), [("8cm", 8.0), ("35mm", 3.5), ("60 CM", 60.0)])
+async def test_a_png_has_the_size_that_was_asked_for(here, size, centimetres):
+    """Its code is as wide as that at the dots per inch that are written into it, sharp, and says what WeCom's says."""
+    said = await here.say(_qr, here.folder / "print", ["shop"], size=size)
+    assert said.code == 0
+    card = Image.open(here.folder / "print" / "shop.png")
+    dots = card.info["dpi"][0]
+    assert card.width / dots * 2.54 == pytest.approx(centimetres, rel=0.001)
+    assert dots > 150
+    code = card.crop((0, 0, card.width, card.width))
+    assert {colour for _, colour in code.getcolors()} == {(0, 0, 0), (255, 255, 255)}
+    assert read(card) == read(await original_of(here, "shop"))
+    assert inked(card.crop((0, card.width, *card.size))) > 200
+
+
+async def test_an_svg_is_as_wide_as_asked_and_draws_the_same_code(here):
+    """A print shop can take it to any size; the file has no picture in it and names the channel."""
+    said = await here.say(_qr, here.folder, [], format_=Format.SVG, size="8cm", as_json=True)
+    assert said.document["files"] == {key: str(here.folder / f"{key}.svg") for key in ("expo26", "shop")}
+    svg = (here.folder / "expo26.svg").read_text(encoding="utf-8")
+    assert "<title>展会26</title>" in svg
+    assert 'width="8cm"' in svg.replace("8.0cm", "8cm")
+    assert "<image" not in svg
+    (payload,) = read(await original_of(here, "expo26"))
+    assert svg.encode() == draw_svg(segno.make(payload, error="m", micro=False), "展会26", 8.0)
+
+
+async def test_the_sheet_holds_every_code_and_nothing_from_elsewhere(here):
+    """One page for A4 with name, key and members under each code; names are text, not markup."""
+    here.write(CHANNELS.replace('"南京路店"', '"<b>店</b>"'))
+    await here.say(apply_plan, yes=True)
+    said = await here.say(_qr, here.folder / "print", [], format_=Format.HTML)
+    assert said.out == f"2 codes, 1 file written to {here.folder / 'print'}\n"
+    page = (here.folder / "print" / "codes.html").read_text(encoding="utf-8")
+    assert page.count("<svg") == page.count("<figure") == 2
+    assert "&lt;b&gt;店&lt;/b&gt;" in page
+    assert "lin.qiao, zhou.yi" in page
+    assert "http" not in page.replace("http://www.w3.org/2000/svg", "")
+    assert "size: A4" in page
+
+
+@pytest.mark.parametrize("size", ["8", "0cm", "10m", "cm", "300cm", "-1cm", "1e9cm", "８cm" * 100])
+async def test_a_size_that_is_none_is_refused(here, size):
+    """Before anything is fetched or written, with what to write instead."""
+    said = await here.say(_qr, here.folder / "print", [], size=size)
+    assert (said.code, (here.folder / "print").exists()) == (2, False)
+    assert "--size" in said.err
+    assert "cm" in said.err
+
+
+def test_a_logo_in_the_middle_does_not_keep_a_code_from_being_read():
+    """WeCom puts the corp's logo there; what is drawn anew does without."""
+    picture = BytesIO()
+    segno.make("https://work.weixin.qq.com/ca/1", error="h").save(picture, kind="png", scale=10)
+    image = opened(picture.getvalue())
+    middle = image.width / 2
+    ImageDraw.Draw(image).rectangle((middle - 40, middle - 40, middle + 40, middle + 40), fill="blue")
+    logoed = BytesIO()
+    image.save(logoed, "PNG")
+    assert read_code(logoed.getvalue()).matrix == segno.make("https://work.weixin.qq.com/ca/1", error="m").matrix
+
+
+async def test_a_picture_without_a_readable_code_is_told_and_the_others_written(here, monkeypatch):
+    """It can still be had as WeCom made it."""
+    blank = BytesIO()
+    Image.new("RGB", (400, 400), "white").save(blank, "PNG")
+    with pytest.raises(PictureUnavailable, match="no code can be read"):
+        read_code(blank.getvalue())
+
+
+@pytest.mark.parametrize("format_", Format)
+async def test_a_full_disk_is_told(here, monkeypatch, format_):
+    """A file that cannot be put down whole is not put down."""
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.write_bytes", full)
+    said = await here.say(_qr, here.folder / "print", [], format_=format_, size="3cm")
+    assert said.code == 2
+    assert "No space left on device" in said.err
+    assert list((here.folder / "print").iterdir()) == []
