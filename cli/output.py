@@ -2,10 +2,17 @@
 
 import sys
 from datetime import tzinfo
+from typing import TYPE_CHECKING, Final
 
 import orjson
 
 from shared.domain.templates import moment_in
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+_NARROW: Final = 16
+"""Cells that a column of text is given where there is not room for all."""
 
 
 def print_json(document: object) -> None:
@@ -16,6 +23,25 @@ def print_json(document: object) -> None:
 def print_line(text: str) -> None:
     """Print one line on stdout."""
     sys.stdout.write(text + "\n")
+
+
+def print_table(table: "Table") -> None:
+    """
+    Print *table* on stdout, as wide as the terminal.
+
+    Wider where its ``no_wrap`` columns need it: what people copy, such as a key or an id, is never broken.
+    """
+    from rich.console import Console  # noqa: PLC0415 - slow to import, and `--json` needs none of it
+    from rich.measure import measure_renderables  # noqa: PLC0415 - as above
+
+    console = Console()
+    needed = 2
+    for column in table.columns:
+        width = measure_renderables(console, console.options, [column.header, *column.cells]).maximum
+        needed += (width if column.no_wrap else min(width, _NARROW)) + 3
+    if needed > console.width:
+        table.width = needed
+    console.print(table, crop=False, overflow="ignore")
 
 
 def moment(seconds: float, zone: tzinfo) -> str:

@@ -14,7 +14,7 @@ from cli.compose.deployment import open_queue
 from cli.compose.files import read_channels
 from cli.failures import FAILED, MISCONFIGURED, fail, run_async
 from cli.options import AsJson, DryRun
-from cli.output import moment, print_json, print_line
+from cli.output import moment, print_json, print_line, print_table
 from cli.progress import new_progress
 from cli.times import CLOCK, instant
 from shared.domain.channels.model import ChannelKey
@@ -139,12 +139,12 @@ async def _list(chosen: _Chosen, *, as_json: bool) -> None:
         return
     table = Table(title=f"{len(found)} parked", title_justify="left", box=None, padding=(0, 2, 0, 0))
     for heading in ("id", "parked at", "lane", "state", "staff", "attempts", "errcode", "why"):
-        table.add_column(heading, overflow="fold")
+        table.add_column(heading, no_wrap=heading not in ("staff", "why"), overflow="fold")
     for parked in found:
         document = _document(parked, settings.time_zone)
         shown = ("id", "parked_at", "lane", "state", "staff", "attempts", "errcode", "reason")
         table.add_row(*(escape(str(document[name] if document[name] is not None else "")) for name in shown))
-    Console().print(table)
+    print_table(table)
 
 
 async def _show(id: str, *, as_json: bool) -> int:  # noqa: A002 - the user's word

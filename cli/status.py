@@ -10,7 +10,7 @@ from rich.table import Table
 from cli.compose.deployment import open_deployment
 from cli.failures import run_async
 from cli.options import AsJson
-from cli.output import duration, moment, print_json
+from cli.output import duration, moment, print_json, print_table
 from cli.times import CLOCK
 from shared.logs import configure_logging
 from shared.queue.port import Depth
@@ -33,9 +33,9 @@ async def _status(*, as_json: bool) -> None:
         print_json(_document(depths, snapshot))
         return
     console = Console()
-    console.print(_queue(depths))
-    console.print(_quota(snapshot.usage))
-    console.print(_workers(snapshot.workers))
+    print_table(_queue(depths))
+    print_table(_quota(snapshot.usage))
+    print_table(_workers(snapshot.workers))
     for hold in snapshot.holds:
         console.print(_hold(hold, settings.time_zone), style="yellow", markup=False)
     if not snapshot.holds:
@@ -106,9 +106,9 @@ def _workers(workers: Sequence[WorkerSeen]) -> Table:
 
 def _table(title: str, *numbers: str) -> Table:
     table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
-    table.add_column("")
+    table.add_column("", no_wrap=True)
     for heading in numbers:
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", no_wrap=True)
     return table
 
 

@@ -58,8 +58,8 @@ Nothing is called meanwhile.
 PART_SECONDS: Final = 300
 """Delay of work of which only a part waits for an API: nobody else is kept, so it need not be soon."""
 
-EARLY: Final = (1, 3, 10, 30, 120, 600, 3600)
-"""Delays while WeCom does not know a young relation yet (84061 right after the event is common)."""
+EARLY: Final = (1, 1, 3, 10, 30, 120, 600, 3600)
+"""Delays while WeCom does not know a young relation yet: 84061 right after the event is common, for a second or two."""
 
 EARLY_HORIZON: Final = 7200.0
 """Seconds after the event from which a missing relation is taken to be gone."""

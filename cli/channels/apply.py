@@ -8,13 +8,12 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 import typer
-from rich.console import Console
 
 from cli.channels.desk import Desk, ask_who_is_able, held_desk, open_bulk_api, open_desk, way_reader
 from cli.channels.tables import failure_lines, outcome_document, plan_document, plan_headline, plan_table, shortened
 from cli.compose.workers import file_document, file_line, running_workers
 from cli.failures import FAILED, MISCONFIGURED, UNSAFE, fail
-from cli.output import print_json, print_line
+from cli.output import print_json, print_line, print_table
 from cli.progress import new_progress, printer
 from cli.signals import stopped_by_signal
 from cli.times import CLOCK
@@ -144,7 +143,7 @@ def _show(plan: Plan) -> None:
         if plan.steps:
             sys.stderr.write(f"qudao: {_BESIDES}\n")
     else:
-        Console().print(plan_table(plan))
+        print_table(plan_table(plan))
     for note in plan.notes:
         sys.stderr.write(f"qudao: {note}\n")
 

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from cli.channels.apply import apply_plan, show_plan
 from cli.channels.desk import Desk, ask_who_is_able, held_desk, open_bulk_api, open_desk, way_reader
@@ -14,7 +13,7 @@ from cli.channels.qr import Card, Format, centimetres_in, write_cards
 from cli.channels.tables import import_document, list_rows, list_table, shortened, skeleton, unknown_table
 from cli.failures import FAILED, MISCONFIGURED, fail, run_async
 from cli.options import AsJson, DryRun
-from cli.output import print_json, print_line
+from cli.output import print_json, print_line, print_table
 from cli.progress import new_progress
 from cli.times import CLOCK
 from shared.domain.channels.model import Channel, ChannelKey, Channels
@@ -120,10 +119,10 @@ def _show_import(imported: Imported, missing: Sequence[str], desk: Desk, *, dry_
     if missing:
         print_line(f"not made yet: {', '.join(missing)}")
     if imported.unknown:
-        Console().print(unknown_table(f"{len(imported.unknown)} that no channel has, left alone", imported.unknown))
+        print_table(unknown_table(f"{len(imported.unknown)} that no channel has, left alone", imported.unknown))
     if imported.spare:
         title = f"{len(imported.spare)} more with the state of a channel that has one already, left alone"
-        Console().print(unknown_table(title, imported.spare))
+        print_table(unknown_table(title, imported.spare))
 
 
 async def _list(*, as_json: bool) -> None:
@@ -132,7 +131,7 @@ async def _list(*, as_json: bool) -> None:
     if as_json:
         print_json({"channels": rows})
     else:
-        Console().print(list_table(rows, desk.channels.zone))
+        print_table(list_table(rows, desk.channels.zone))
         for row in rows:
             if row["config_id"]:
                 print_line(f"{row['channel']}  {row['config_id']}  {row['qr_code']}".rstrip())

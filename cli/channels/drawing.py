@@ -5,7 +5,7 @@ from pathlib import Path
 
 from cli.channels.cards import draw_card
 from cli.channels.codes import CENTIMETRES, draw_png, draw_svg, read_code
-from cli.channels.page import Entry, draw_page
+from cli.channels.page import PrintedCode, draw_page
 from cli.channels.qr import Card, Format
 
 
@@ -16,7 +16,7 @@ class Drawing:
         self._format = format_
         self._centimetres = centimetres
         self._cards = tuple(cards)
-        self._entries: dict[str, Entry] = {}
+        self._entries: dict[str, PrintedCode] = {}
 
     def draw(self, card: Card, picture: bytes) -> bytes | None:
         """
@@ -37,7 +37,9 @@ class Drawing:
                 return draw_svg(read_code(picture), card.name, centimetres)
             case Format.HTML:
                 svg = draw_svg(read_code(picture), card.name, centimetres)
-                self._entries[card.channel] = Entry(channel=card.channel, name=card.name, staff=card.staff, svg=svg)
+                self._entries[card.channel] = PrintedCode(
+                    channel=card.channel, name=card.name, staff=card.staff, svg=svg
+                )
                 return None
 
     def page(self) -> tuple[Path, bytes] | None:

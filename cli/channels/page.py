@@ -18,7 +18,7 @@ small { display: block; color: #555 }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class PrintedCode:
     """One code of the sheet: its SVG, and what stands under it."""
 
     channel: str
@@ -27,7 +27,7 @@ class Entry:
     svg: bytes
 
 
-def draw_page(entries: Iterable[Entry], centimetres: float) -> bytes:
+def draw_page(entries: Iterable[PrintedCode], centimetres: float) -> bytes:
     """Return the page with *entries*, each code *centimetres* wide."""
     figures = "".join(_figure(entry, centimetres) for entry in entries)
     return (
@@ -36,7 +36,7 @@ def draw_page(entries: Iterable[Entry], centimetres: float) -> bytes:
     ).encode()
 
 
-def _figure(entry: Entry, centimetres: float) -> str:
+def _figure(entry: PrintedCode, centimetres: float) -> str:
     svg = entry.svg.decode().partition("?>")[2].strip()
     caption = f"<b>{escape(entry.name)}</b><small>{escape(entry.channel)}</small><small>{escape(entry.staff)}</small>"
     return f'<figure style="width: {centimetres:g}cm">{svg}<figcaption>{caption}</figcaption></figure>\n'

@@ -10,12 +10,12 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from cli.output import moment
 from shared.domain.channels.lock import LockedWay, LockedWays
 from shared.domain.channels.model import STATE_PREFIX, Channel, Channels
 from shared.domain.channels.plans import Imported, Plan, Step, StepKind
 from shared.domain.channels.ways import SINGLE_STYLE, ContactWayType, Way
 from shared.domain.remarks import clean, utf16_units
+from shared.domain.templates import moment_in
 from workers.jobs.apply import Applied
 
 _COLOURS: Final = {
@@ -38,7 +38,7 @@ def plan_table(plan: Plan) -> Table:
     """Return the plan as a table; what stays as it is is left out."""
     table = Table(title=plan_headline(plan), title_justify="left", box=box.SIMPLE_HEAD)
     for heading in ("step", "channel", "state", "what"):
-        table.add_column(heading, overflow="fold")
+        table.add_column(heading, no_wrap=heading != "what", overflow="fold")
     for step in plan.steps:
         if step.kind is not StepKind.UNCHANGED:
             colour = _COLOURS[step.kind]
@@ -185,10 +185,10 @@ def list_table(rows: Sequence[dict[str, Any]], zone: tzinfo) -> Table:
     """Return the rows as a table."""
     table = Table(title=f"{len(rows)} channels", title_justify="left", box=box.SIMPLE_HEAD)
     for heading in ("channel", "name", "state", "status", "staff", "created"):
-        table.add_column(heading, overflow="fold")
+        table.add_column(heading, no_wrap=heading not in ("name", "staff"), overflow="fold")
     for row in rows:
         whom = [*row["staff"], *(f"department {party}" for party in row["party"])]
-        created = moment(row["created_at"], zone) if row["created_at"] else ""
+        created = moment_in(row["created_at"], zone).strftime("%Y-%m-%d") if row["created_at"] else ""
         cells = (row["channel"], row["name"], row["state"], row["status"], shortened(whom), created)
         table.add_row(*(escape(cell) for cell in cells))
     return table
@@ -224,7 +224,7 @@ def unknown_table(title: str, ways: Sequence[Way]) -> Table:
     """Return ways that are not in the lock as a table."""
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
     for heading in ("state", "memo", "staff", "config_id"):
-        table.add_column(heading, overflow="fold")
+        table.add_column(heading, no_wrap=heading in ("state", "config_id"), overflow="fold")
     for way in ways:
         table.add_row(*map(escape, (way.state, way.fields.memo, shortened(way.fields.staff))), way.config_id)
     return table

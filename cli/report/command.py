@@ -1,7 +1,7 @@
 """`qudao report`: where customers came from, asked of WeCom itself."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -29,6 +29,7 @@ from shared.domain.reports.figures import Dimension, Period
 from shared.logs import configure_logging
 from shared.settings import Need, load_settings
 from workers.jobs.backfill import choose_channels
+from workers.jobs.lock_file import pruned_states
 from workers.jobs.report import count_customers
 from workers.jobs.walk import Walk
 
@@ -84,7 +85,7 @@ class _Asked:
 async def _report(asked: _Asked, *, as_json: bool) -> int:
     settings = load_settings(Need.API)
     channels = read_channels(settings.channels, settings.time_zone)
-    census = _census(asked, channels)
+    census = _census(asked, channels, pruned_states(settings.channels, settings.corp_id))
     configure_logging("warning", settings.log_format)
     async with open_deployment(settings) as deployment, open_api(settings, deployment, Lane.BULK) as wecom:
         with _bar(census) as bar:
@@ -102,7 +103,7 @@ async def _report(asked: _Asked, *, as_json: bool) -> int:
     return 0
 
 
-def _census(asked: _Asked, channels: Channels) -> Census:
+def _census(asked: _Asked, channels: Channels, pruned: Collection[str]) -> Census:
     """
     Return an empty census of what is asked for, having made sure that its outcome can be written.
 
@@ -122,7 +123,7 @@ def _census(asked: _Asked, channels: Channels) -> Census:
     problems += asked.files.problems()
     if problems or period is None:
         raise ConfigurationError(problems)
-    return Census(channels, period, only or ())
+    return Census(channels, period, only or (), pruned)
 
 
 def period_of(since: str | None, until: str | None, *, today: date) -> Period:

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from cli.compose.deployment import open_deployment
 from cli.compose.files import read_channels
@@ -13,13 +12,14 @@ from cli.compose.services import open_surveyor
 from cli.compose.workers import file_document, file_line, running_workers
 from cli.failures import FAILED, MISCONFIGURED, fail, run_async
 from cli.options import AsJson, ChangesCsv, Channel, DryRun, Staff
-from cli.output import print_json, print_line
+from cli.output import print_json, print_line, print_table
 from cli.surveys.findings import Watch, change_sheet, document, findings_table, stranger_lines, unread_lines
 from cli.times import CLOCK, instant
 from shared.domain.events import Replaces
 from shared.logs import configure_logging
 from shared.settings import Need, load_settings
 from workers.jobs.backfill import choose_channels, choose_staff, drained
+from workers.jobs.lock_file import pruned_states
 from workers.jobs.survey import CHANGES, Scope, Tally
 
 AddedSince = Annotated[str | None, typer.Option(help="Only customers added since: 2h, 30d, or 2026-11-22T08:00.")]
@@ -94,8 +94,8 @@ async def _backfill(
     if as_json:
         print_json(document(tally, walk, channels) | {"dry_run": dry_run} | file_document(workers, channels))
     else:
-        Console().print(findings_table(tally, channels))
-        for line in stranger_lines(tally, channels):
+        print_table(findings_table(tally, channels))
+        for line in stranger_lines(tally, channels, pruned_states(settings.channels, settings.corp_id)):
             print_line(line)
         print_line(_conclusion(tally, waited=wait, dry_run=dry_run))
         print_line(file_line(workers, channels))

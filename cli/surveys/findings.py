@@ -1,7 +1,7 @@
 """What `qudao backfill` and `qudao reconcile` show: progress while they read, then what was found."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -16,6 +16,7 @@ from cli.sheets import sheet
 from cli.times import CLOCK
 from shared.domain.channels.model import Channels
 from shared.domain.relations import Relation
+from shared.domain.reports.census import PRUNED
 from shared.domain.spelling import did_you_mean
 from workers.jobs.survey import CHANGES, Correction, Finding, Tally
 from workers.jobs.walk import Walk
@@ -134,7 +135,7 @@ def _has_own_remark(relation: Relation) -> bool:
 def findings_table(tally: Tally, channels: Channels) -> Table:
     """Return what was found, by channel, in the order of the channels file."""
     table = Table(title=f"{tally.relations:,} relations", title_justify="left", box=box.SIMPLE_HEAD)
-    table.add_column("channel")
+    table.add_column("channel", no_wrap=True)
     for heading in _COLUMNS.values():
         table.add_column(heading, justify="right")
     for channel in channels.all:
@@ -149,16 +150,16 @@ def _cells(counter: Counter[Finding]) -> list[str]:
     return [f"{counter[finding]:,}" if counter[finding] else "" for finding in _COLUMNS]
 
 
-def stranger_lines(tally: Tally, channels: Channels) -> Iterator[str]:
+def stranger_lines(tally: Tally, channels: Channels, pruned: Collection[str]) -> Iterator[str]:
     """Yield what there is to say of relations that no channel claims, and of those that were not looked at."""
     if tally.no_state:
         yield f"{tally.no_state:,} have no state: they came through no channel code, or WeCom does not tell"
     if tally.unknown:
         yield f"{tally.unknown.total():,} have a state that looks like ours but is in no channel:"
-        yield from (f"  {line}" for line in _states(tally.unknown, channels))
+        yield from (f"  {line}" for line in _states(tally.unknown, channels, pruned))
     if tally.foreign:
         yield f"{tally.foreign.total():,} have a state of another system:"
-        yield from (f"  {line}" for line in _states(tally.foreign, channels))
+        yield from (f"  {line}" for line in _states(tally.foreign, channels, pruned))
     if tally.outside:
         yield f"{tally.outside:,} were added before, or belong to other channels than those asked about"
     if tally.young:
@@ -167,9 +168,9 @@ def stranger_lines(tally: Tally, channels: Channels) -> Iterator[str]:
         yield "parked: a worker gave up on them; `qudao parked list` says why, `qudao parked replay` tries again"
 
 
-def _states(counter: Counter[str], channels: Channels) -> Iterator[str]:
+def _states(counter: Counter[str], channels: Channels, pruned: Collection[str]) -> Iterator[str]:
     for state, count in counter.most_common(_SHOWN_STATES):
-        yield f"{state!r}: {count:,}{_hint(state, channels)}"
+        yield f"{state!r}: {count:,}{f'; {PRUNED}' if state in pruned else _hint(state, channels)}"
     if len(counter) > _SHOWN_STATES:
         yield f"and {len(counter) - _SHOWN_STATES:,} states more"
 

@@ -4,18 +4,18 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from cli.compose.deployment import open_deployment
 from cli.compose.files import read_channels
 from cli.compose.services import open_surveyor
 from cli.failures import FAILED, fail, run_async
 from cli.options import AsJson, ChangesCsv, DryRun
-from cli.output import print_json, print_line
+from cli.output import print_json, print_line, print_table
 from cli.surveys.findings import Watch, change_sheet, document, findings_table, stranger_lines, unread_lines
 from cli.times import CLOCK, age, instant
 from shared.logs import configure_logging
 from shared.settings import Need, load_settings
+from workers.jobs.lock_file import pruned_states
 from workers.jobs.reconcile import Reconciliation, reconcile
 from workers.jobs.survey import Finding, Tally
 
@@ -59,8 +59,9 @@ async def _reconcile(since: str, older_than: str, *, csv: Path | None, dry_run: 
     if as_json:
         print_json(_document(done) | document(tally, done.walk, channels) | {"dry_run": dry_run})
     else:
-        Console().print(findings_table(tally, channels))
-        for line in (*stranger_lines(tally, channels), *_conclusions(done, dry_run=dry_run)):
+        print_table(findings_table(tally, channels))
+        pruned = pruned_states(settings.channels, settings.corp_id)
+        for line in (*stranger_lines(tally, channels, pruned), *_conclusions(done, dry_run=dry_run)):
             print_line(line)
     if done.walk.unread:
         fail(FAILED, *unread_lines(done.walk))

@@ -30,7 +30,7 @@ from shared.domain.errors import (
     UnknownCode,
     WeComError,
 )
-from shared.domain.ids import ContactWayId, StaffUserId
+from shared.domain.ids import StaffUserId
 from shared.wecom.client import WeCom
 from shared.wecom.errcodes import concerns_a_member
 from shared.wecom.types import NewContactWay
@@ -176,7 +176,7 @@ class Apply:
             case Step(kind=StepKind.UPDATE, fields=WayFields() as fields, way=LockedWay() as way):
                 await self._change(way, fields)
             case Step(kind=StepKind.DELETE, way=LockedWay() as way):
-                await self._delete(way.config_id)
+                await self._delete(way)
 
     # Making
 
@@ -248,7 +248,7 @@ class Apply:
             for state in tuple(self._lock.intents):
                 await self._settle(state)
             for way in self._lock.duplicates():
-                await self._delete(way.config_id)
+                await self._delete(way)
                 self._tally.duplicates += 1
         except (WeComError, CallAborted, QueueUnavailable, Interrupted) as error:
             self._notify(f"{error}; the next run looks again for contact ways that were made twice")
@@ -275,14 +275,15 @@ class Apply:
         changed = replace(fields, type=way.fields.type, is_exclusive=way.fields.is_exclusive)
         self._save(self._lock.changed(replace(way, fields=changed, sure=True)))
 
-    async def _delete(self, config_id: ContactWayId) -> None:
+    async def _delete(self, way: LockedWay) -> None:
         """Delete a way; that it is gone already is as good."""
+        config_id = way.config_id
         try:
             await patiently(lambda: self._wecom.del_contact_way(config_id), notify=self._notify, sleep=self._pause)
         except PermanentError:
             if await self._reader.exists(config_id):
                 raise
-        self._save(self._lock.without(config_id))
+        self._save(self._lock.deleted(way))
 
     async def _pause(self, seconds: float) -> None:
         try:

@@ -119,6 +119,14 @@ class LockFile:
             raise ConfigurationError([f"{self.path}: cannot be written ({error.strerror})"]) from error
 
 
+def pruned_states(channels: Path, corp: CorpId) -> frozenset[str]:
+    """Return the states of ways that were pruned, as the lock beside *channels* has them; none when it has none."""
+    try:
+        return frozenset(LockFile(path=lock_path(channels), corp=corp).read().pruned)
+    except ConfigurationError:
+        return frozenset()
+
+
 def lock_path(channels: Path) -> Path:
     """Return where the lock of the channels file *channels* is: ``channels.lock.json`` beside ``channels.toml``."""
     return channels.with_suffix(".lock.json")

@@ -80,12 +80,14 @@ class LockedWays:
         channels: The way of each channel.
         retired: Ways that were a channel's once.
         intents: Ways that are being made or may have been, by state.
+        pruned: States of ways that were deleted on demand; customers of theirs go on to have them.
     """
 
     corp_id: CorpId
     channels: Mapping[ChannelKey, LockedWay] = field(default_factory=dict)
     retired: tuple[LockedWay, ...] = ()
     intents: Mapping[str, Intent] = field(default_factory=dict)
+    pruned: tuple[str, ...] = ()
 
     def ways(self) -> Iterator[LockedWay]:
         """Return all ways of ours, those in use first."""
@@ -186,6 +188,13 @@ class LockedWays:
             channels={key: way for key, way in self.channels.items() if way.config_id not in gone},
             retired=tuple(way for way in self.retired if way.config_id not in gone),
         )
+
+    def deleted(self, way: LockedWay) -> Self:
+        """Return the lock without *way*, which was deleted; its state is noted unless it was a duplicate."""
+        rest = self.without(way.config_id)
+        if way.duplicate or way.state in rest.pruned:
+            return rest
+        return replace(rest, pruned=(*rest.pruned, way.state))
 
 
 def locked_way(

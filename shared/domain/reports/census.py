@@ -61,17 +61,25 @@ class _Cell:
         return Cell(source=source, day=date.fromordinal(self.day), staff=self.staff, count=count)
 
 
+PRUNED: Final = "its contact way was pruned; a channel's `states` takes its customers in"
+"""What to say of a state that no channel has any more."""
+
+
 class Census:
     """
     The count of relations with customers who came in *period*, in whatever order they are added.
 
-    With *only*, other channels' relations, and those of no channel, are left out.
+    With *only*, other channels' relations, and those of no channel, are left out. *pruned* are states of contact ways
+    that were deleted: no misspelt ones.
 
     Attributes:
         read: How many relations were added, counted or left out.
     """
 
-    def __init__(self, channels: Channels, period: Period, only: Collection[ChannelKey] = ()) -> None:
+    def __init__(
+        self, channels: Channels, period: Period, only: Collection[ChannelKey] = (), pruned: Collection[str] = ()
+    ) -> None:
+        self._pruned = frozenset(pruned)
         # Without the tags, whose ids a listing holds and whose names it does not.
         self._channels = Channels(tuple(replace(channel, tags=()) for channel in channels.all), channels.zone)
         self._period = period
@@ -186,7 +194,7 @@ class Census:
     def _slips(self) -> Iterable[Slip]:
         known = [channel.state for channel in self._channels.all]
         for state, relations in self._strays.most_common(_STATES_COMPARED):
-            hint = did_you_mean(state, known).removeprefix("; ")
+            hint = PRUNED if state in self._pruned else did_you_mean(state, known).removeprefix("; ")
             if hint:
                 yield Slip(state=state, relations=relations, hint=hint)
 

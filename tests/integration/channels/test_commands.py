@@ -224,7 +224,7 @@ async def test_a_changed_state_is_replaced_and_the_old_way_pruned_on_demand(here
     said = await here.say(apply_plan, yes=True, prune=True)
     assert "1 deleted" in said.out
     assert here.ways() == [("qd_button", "Mini"), ("qd_expo26", "展会26"), ("shop2", "Counter")]
-    assert here.lock()["retired"] == []
+    assert (here.lock()["retired"], here.lock()["pruned"]) == ([], ["qd_shop"])
 
 
 async def test_a_plan_that_deletes_much_needs_force(here):

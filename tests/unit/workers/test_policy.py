@@ -188,7 +188,7 @@ def test_attempts_are_counted_for_what_they_waited_for():
     assert follow(*[unknown] * 200, busy, busy)[-2:] == [1, 3]
     assert follow(*[refused] * 20, busy)[-1] == 1
     assert follow(refused, held, refused) == [600, 10, 1800]
-    assert follow(early, early, busy, busy) == [1, 3, 1, 3]
+    assert follow(early, early, early, busy, busy) == [1, 1, 3, 1, 3]
     assert follow(*[busy] * (len(LADDER) + 1))[-1] is None
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from shared.domain.channels.model import Channel, ChannelKey, Channels, TagName
 from shared.domain.ids import ExternalUserId, StaffUserId
 from shared.domain.relations import Relation
-from shared.domain.reports.census import Census
+from shared.domain.reports.census import PRUNED, Census
 from shared.domain.reports.figures import Count, Dimension, Period, Report, Row, SourceKind
 from shared.domain.templates import parse_template
 
@@ -179,6 +179,13 @@ def test_states_that_look_misspelt() -> None:
     relations = [a_relation(customer=f"wm{number}", state=state) for number, state in enumerate(states)]
     slips = [(slip.state, slip.relations, slip.hint) for slip in report_of(*relations).slips]
     assert slips == [("qd_expo62", 2, "did you mean 'qd_expo26'?"), ("sumer-2026", 1, "did you mean 'summer-2026'?")]
+
+
+def test_a_state_that_was_pruned_is_no_slip_of_the_pen() -> None:
+    """However near another channel's it is: there was such a code, and its customers are told apart."""
+    report = report_of(a_relation(customer="wm1", state="qd_expo25"), pruned=["qd_expo25"])
+    (slip,) = report.slips
+    assert (slip.state, slip.hint) == ("qd_expo25", PRUNED)
 
 
 def test_a_state_cannot_move_the_cursor() -> None:
