@@ -13,6 +13,7 @@ import pytest
 import structlog
 
 from tests import fonts
+from tests.postgres import servers
 from tests.rabbitmq.brokers import AnyBroker, provide, running_broker
 
 DELETE_QUEUES = """
@@ -45,6 +46,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     with _one_process_at_a_time():
         if wanted & {"amqp_url", "broker"}:
             provide()
+        if wanted & {"postgres_url", "server"}:
+            servers.provide()
         if "chinese_font" in wanted:
             fonts.provide()
 
@@ -106,6 +109,29 @@ def broker(_node: AnyBroker) -> Iterator[AnyBroker]:
     """
     yield _node
     _node.evaluate(DELETE_QUEUES)
+
+
+@pytest.fixture(scope="session")
+def _database() -> Iterator[servers.Server]:
+    with servers.running_server() as started:
+        yield started
+
+
+@pytest.fixture
+def postgres_url(request: pytest.FixtureRequest) -> str:
+    """URL of a real PostgreSQL that stays up for the whole session; tests tell themselves apart by their corp."""
+    given = os.environ.get("QUDAO_TEST_POSTGRES_URL")
+    if given:
+        return given
+    started: servers.Server = request.getfixturevalue("_database")
+    return started.url
+
+
+@pytest.fixture
+def server() -> Iterator[servers.Server]:
+    """A PostgreSQL of the test's own, which it may kill and restart."""
+    with servers.running_server() as started:
+        yield started
 
 
 @pytest.fixture

@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 
 from shared.clock import SystemClock
+from shared.postgres import Postgres
 from shared.quota.holds import HoldChange
 from shared.quota.notices import Notices
 from shared.quota.port import HoldKind, Limits
-from shared.quota.rabbitmq import RabbitQuota
+from shared.quota.postgres.counters import PostgresQuota
+from shared.quota.postgres.notices import PostgresNotices
 from shared.quota.sqlite.counters import SqliteQuota
 from shared.quota.sqlite.notices import SqliteNotices
 from shared.sqlite import Database
@@ -45,16 +47,16 @@ def sqlite(tmp_path: Path) -> Opener:
 
 
 @pytest.fixture
-def rabbitmq(amqp_url: str, prefix: str) -> Opener:
+def postgres(postgres_url: str, prefix: str) -> Opener:
     @asynccontextmanager
     async def opened() -> AsyncIterator[Notices]:
-        async with RabbitQuota(amqp_url, "ww1", Limits(), SystemClock(), prefix=prefix) as quota:
-            yield quota.notices
+        async with Postgres(postgres_url) as database, PostgresQuota(database, prefix, Limits()) as quota:
+            yield PostgresNotices(database, quota, prefix)
 
     return opened
 
 
-@pytest.fixture(params=["memory", "sqlite", "rabbitmq"])
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
 def opener(request: pytest.FixtureRequest) -> Opener:
     made: Opener = request.getfixturevalue(request.param)
     return made

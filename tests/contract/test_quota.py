@@ -13,8 +13,9 @@ import pytest
 from shared.clock import SystemClock
 from shared.domain.errors import QueueUnavailable
 from shared.domain.events import Lane
+from shared.postgres import Postgres
 from shared.quota.port import Counters, Limits, Quota
-from shared.quota.rabbitmq import RabbitQuota
+from shared.quota.postgres.counters import PostgresQuota
 from shared.quota.sqlite.counters import SqliteQuota
 from shared.sqlite import Database
 from tests.doubles.quota import MemoryQuota
@@ -62,10 +63,10 @@ def sqlite_opener(path: Path) -> Opener:
     return opened
 
 
-def rabbitmq_opener(url: str, prefix: str) -> Opener:
+def postgres_opener(url: str, corp: str) -> Opener:
     @asynccontextmanager
     async def opened(limits: Limits) -> AsyncIterator[Both]:
-        async with RabbitQuota(url, "ww0123456789abcdef", limits, SystemClock(), prefix=prefix) as quota:
+        async with Postgres(url) as database, PostgresQuota(database, corp, limits) as quota:
             yield quota
 
     return opened
@@ -82,18 +83,18 @@ def sqlite(tmp_path: Path) -> Opener:
 
 
 @pytest.fixture
-def rabbitmq(amqp_url: str, prefix: str) -> Opener:
-    return rabbitmq_opener(amqp_url, prefix)
+def postgres(postgres_url: str, prefix: str) -> Opener:
+    return postgres_opener(postgres_url, prefix)
 
 
-@pytest.fixture(params=["memory", "sqlite", "rabbitmq"])
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
 def opener(request: pytest.FixtureRequest) -> Opener:
     """Each adapter in turn, with nothing counted yet."""
     made: Opener = request.getfixturevalue(request.param)
     return made
 
 
-@pytest.fixture(params=["sqlite", "rabbitmq"])
+@pytest.fixture(params=["sqlite", "postgres"])
 def shared_opener(request: pytest.FixtureRequest) -> Opener:
     """Each adapter that several processes share."""
     made: Opener = request.getfixturevalue(request.param)

@@ -10,7 +10,6 @@ import asyncio
 import time
 from collections.abc import Callable, Collection
 from contextlib import AbstractAsyncContextManager, suppress
-from random import uniform
 from typing import Any, Final, Self
 
 from apsw import Connection
@@ -22,18 +21,13 @@ from shared.quota import ledger
 from shared.quota.ledger import Answer, SlotRequest
 from shared.quota.port import FileInUse, Grant, Limits, Snapshot, WorkerSeen, no_file
 from shared.quota.processes import Machine, Neighbours
+from shared.quota.slots import MAX_AGE, Slot, Slots
 from shared.quota.tether import granted
 from shared.quota.turns import Turns
 from shared.sqlite import Database
 
-MAX_AGE: Final = 2.0
-"""Seconds after which a grant is not used: the process was stopped in between."""
-
 POLL: Final = 0.02
 """Seconds between looks while other processes hold places, which nobody tells us they gave back."""
-
-LOOK_AGAIN: Final = 1.0
-"""Longest wait for room without telling the other processes that somebody still waits."""
 
 SHOW_UP: Final = 5.0
 """Seconds between signs of life when nothing else is written."""
@@ -66,7 +60,7 @@ class SqliteQuota:
         self._neighbours = neighbours or Machine()
         self._process = self._neighbours.me()
         self._onlooker = onlooker
-        self._apis: dict[str, _Api] = {}
+        self._apis: dict[str, Slots] = {}
 
     async def __aenter__(self) -> Self:
         """
@@ -101,7 +95,7 @@ class SqliteQuota:
         """Wait for leave to call *endpoint* once for *lane*."""
         api = self._apis.get(endpoint)
         if api is None:
-            api = self._apis[endpoint] = _Api(self, endpoint, self._tasks)
+            api = self._apis[endpoint] = Slots(endpoint, self.exchange, self._tasks, poll=POLL)
         while True:
             grant = await api.acquire(lane)
             if self._monotonic() - grant.reserved <= MAX_AGE:
@@ -126,7 +120,7 @@ class SqliteQuota:
 
         return await self._database.read(look)
 
-    async def exchange(self, endpoint: str, held: Collection[int], turns: "Turns[_Grant]") -> tuple[Answer, float]:
+    async def exchange(self, endpoint: str, held: Collection[int], turns: Turns[Slot]) -> tuple[Answer, float]:
         """Settle what ended and reserve for those who wait; return the answer and when it was given."""
         request = SlotRequest(
             worker=self._process.worker,
@@ -178,93 +172,3 @@ class SqliteQuota:
                 await self._show_up()
             except QueueUnavailable:
                 continue  # whoever asks for a grant is told
-
-
-class _Api:
-    """Those who wait for one API, and the calls of this process that run."""
-
-    def __init__(self, quota: SqliteQuota, endpoint: str, tasks: asyncio.TaskGroup) -> None:
-        self._quota = quota
-        self._endpoint = endpoint
-        self._turns: Turns[_Grant] = Turns()
-        self.held: dict[int, _Grant] = {}
-        self._stopped = False
-        tasks.create_task(self._serve(), name=f"quota.{endpoint}")
-
-    async def acquire(self, lane: Lane) -> "_Grant":
-        if self._stopped:
-            raise QueueUnavailable("the quota is closed")
-        return await self._turns.wait(lane)
-
-    def release(self, row: int) -> None:
-        self.held.pop(row, None)
-        self._turns.changed.set()
-
-    def stop(self) -> None:
-        self._stopped = True
-        self._turns.fail(QueueUnavailable("the quota is closed"))
-        self._turns.changed.set()
-
-    async def _serve(self) -> None:
-        """Reserve whenever somebody waits, settle whenever a call ended, until stopped and settled."""
-        pause: float | None = None
-        while not self._stopped:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(pause):
-                    await self._turns.changed.wait()
-            self._turns.changed.clear()
-            try:
-                answer, now = await self._quota.exchange(self._endpoint, self.held, self._turns)
-            except QueueUnavailable as error:
-                self._turns.fail(error)
-                pause = LOOK_AGAIN  # what ended is not settled yet
-            else:
-                self._hand_out(answer, now)
-                pause = self._pause(answer, now)
-
-    def _hand_out(self, answer: Answer, now: float) -> None:
-        for row in answer.lost:
-            if row in self.held:
-                self.held[row].lose()
-        for lane, row in answer.granted:
-            grant = self.held[row] = _Grant(self, row, now)
-            if not self._turns.give(grant, [lane]):
-                grant.release()  # whoever wanted it gave up
-
-    def _pause(self, answer: Answer, now: float) -> float | None:
-        """Return how long to wait for something to happen in this process before looking again."""
-        if not len(self._turns):
-            return None
-        if answer.room_at is not None:
-            return min(max(answer.room_at - now, POLL / 10), LOOK_AGAIN)
-        return POLL * uniform(0.5, 1.5) if answer.shared else LOOK_AGAIN  # noqa: S311 - jitter
-
-
-class _Grant:
-    """One running call: its row, and when that was written."""
-
-    def __init__(self, api: _Api, row: int, reserved: float) -> None:
-        self.reserved = reserved
-        self._api: _Api | None = api
-        self._row = row
-        self._lost = False
-        self._end: Callable[[], None] | None = None
-
-    def release(self) -> None:
-        """Give the place back."""
-        if self._api is not None:
-            api, self._api = self._api, None
-            api.release(self._row)
-
-    def when_lost(self, end: Callable[[], None] | None) -> None:
-        """Call *end* once if this process was silent for so long that it lost the place; at once if it has."""
-        self._end = end
-        if self._lost and end is not None:
-            end()
-
-    def lose(self) -> None:
-        """Note that the place was given to others."""
-        if not self._lost:
-            self._lost = True
-            if self._end is not None:
-                self._end()

@@ -1,0 +1,1 @@
+"""The quota in PostgreSQL, for workers on many machines."""
