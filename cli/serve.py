@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 
 from cli.compose.deployment import open_deployment, open_queue, open_spool
 from cli.compose.files import LiveChannels
-from cli.compose.services import callback_keys, open_schedule, open_worker
+from cli.compose.services import callback_keys, open_worker, schedule_of
 from cli.failures import run_async
 from cli.signals import stopped_by_signal
 from cli.times import CLOCK
@@ -83,7 +83,7 @@ async def serve_until(
             deployment = await stack.enter_async_context(open_deployment(settings, file=lambda: channels.current.hash))
             queue = deployment.queue
             worker = await stack.enter_async_context(open_worker(settings, deployment, channels, registry))
-            schedule = await stack.enter_async_context(open_schedule(settings, deployment, channels, registry))
+            schedule = schedule_of(settings, deployment, channels, registry)
         intake: Intake = queue
         if callbacks:
             intake = await stack.enter_async_context(open_spool(settings, queue, registry))

@@ -81,6 +81,13 @@ def _queue_url(value: SecretStr) -> SecretStr:
     return value
 
 
+def _state_url(value: SecretStr) -> SecretStr:
+    url = value.get_secret_value()
+    if url and not re.fullmatch(r"sqlite:///.+|postgres(ql)?://[^\s/]+/[^\s/?]+(\?\S*)?", url):
+        raise ValueError("must be postgresql://user:password@host/database or sqlite:///path")
+    return value
+
+
 def _prefix(value: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9_.-]{1,32}", value):
         raise ValueError("must be 1 to 32 letters, digits, dots, dashes or underscores")
@@ -125,6 +132,10 @@ Count = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
+STATE_FILE: Final = Path("var/state.db")
+"""Where the state is when the queue is in a broker and nothing else is said: on this machine alone."""
+
+
 class Settings(BaseSettings):
     """Everything that can be set; ``docs/reference/settings.md`` explains each. A secret that is not set is empty."""
 
@@ -143,6 +154,7 @@ class Settings(BaseSettings):
     api_timeout: Seconds = 10.0
     queue_url: Annotated[SecretStr, AfterValidator(_queue_url)] = SecretStr("sqlite:///var/queue.db")
     queue_prefix: Annotated[str, AfterValidator(_prefix)] = "qudao"
+    state_url: Annotated[SecretStr, AfterValidator(_state_url)] = SecretStr("")
     spool: Path | None = Path("var/spool.db")
     listen: Listen = Address("127.0.0.1", 8080)
     admin_listen: Listen = Address("127.0.0.1", 9090)
@@ -178,8 +190,19 @@ class Settings(BaseSettings):
     @property
     def queue_file(self) -> Path | None:
         """The embedded queue's file, relative to the working folder unless absolute; None with a broker."""
-        scheme, _, path = self.queue_url.get_secret_value().partition(":///")
-        return Path(path) if scheme == "sqlite" else None
+        return _file_in(self.queue_url)
+
+    @property
+    def state_file(self) -> Path | None:
+        """The file of the state, the embedded queue's unless said otherwise; None with PostgreSQL."""
+        if not self.state_url.get_secret_value():
+            return self.queue_file or STATE_FILE
+        return _file_in(self.state_url)
+
+
+def _file_in(url: SecretStr) -> Path | None:
+    scheme, _, path = url.get_secret_value().partition(":///")
+    return Path(path) if scheme == "sqlite" else None
 
 
 def load_settings(*needs: Need, env_file: Path = Path(".env")) -> Settings:

@@ -1,7 +1,7 @@
-"""What all processes of one deployment share: the queue, the corp's quota, and who does what."""
+"""What all processes of one deployment share: the queue, and the state: the corp's quota, and who does what."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -9,9 +9,9 @@ from prometheus_client import CollectorRegistry
 
 from cli.times import CLOCK
 from ingress.spool import Intake, spooled
-from shared.queue.claims import Claims, SoleClaims
 from shared.queue.port import EventQueue
 from shared.queue.sqlite.adapter import SqliteQueue
+from shared.quota.notices import Claim
 from shared.quota.port import FileInUse, Limits, no_file
 from shared.quota.sqlite.counters import SqliteQuota
 from shared.quota.sqlite.notices import SqliteNotices
@@ -28,10 +28,16 @@ CROWD_SECONDS: Final = 5.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deployment:
-    """What all processes of one deployment share: the queue, and the corp's quota."""
+    """
+    What all processes of one deployment share.
+
+    Attributes:
+        claim: Tells one of them within some seconds that it does what is named.
+    """
 
     queue: EventQueue
     quota: Valve
+    claim: Claim
 
 
 @asynccontextmanager
@@ -64,35 +70,53 @@ async def open_deployment(
     settings: Settings, *, onlooker: bool = False, file: FileInUse = no_file
 ) -> AsyncIterator[Deployment]:
     """
-    Yield the queue and the quota that the settings name: both in one SQLite file, or both in RabbitMQ.
+    Yield the queue and the state that the settings name.
 
     An *onlooker* asks for what is used of the quota and uses none of it. *file* is what others are told of the channels
     file that this process goes by.
     """
-    allowed = limits(settings)
-    if settings.queue_file is not None:
-        async with (
-            Database(settings.queue_file) as database,
-            _embedded(settings, database) as embedded,
-            SqliteQuota(database, allowed, CLOCK, onlooker=onlooker, file=file) as counters,
-        ):
-            yield Deployment(queue=embedded, quota=Valve(counters, SqliteNotices(database), allowed, CLOCK))
-    else:
-        from shared.quota.rabbitmq import RabbitQuota  # noqa: PLC0415 - an embedded deployment needs none of AMQP
+    async with AsyncExitStack() as stack:
+        database: Database | None = None
+        if settings.queue_file is not None:
+            database = await stack.enter_async_context(Database(settings.queue_file))
+            queue: EventQueue = await stack.enter_async_context(_embedded(settings, database))
+        else:
+            queue = await stack.enter_async_context(_over_rabbitmq(settings))
+        if settings.state_file is not None and settings.state_file != settings.queue_file:
+            database = await stack.enter_async_context(Database(settings.state_file))
+        state = await stack.enter_async_context(_state(settings, database, onlooker=onlooker, file=file))
+        yield Deployment(queue=queue, quota=state.quota, claim=state.claim)
 
-        async with (
-            _over_rabbitmq(settings) as queue,
-            RabbitQuota(
-                _broker(settings),
-                settings.corp_id,
-                allowed,
-                CLOCK,
-                prefix=settings.queue_prefix,
-                onlooker=onlooker,
-                file=file,
-            ) as quota,
-        ):
-            yield Deployment(queue=queue, quota=Valve(quota, quota.notices, allowed, CLOCK))
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _State:
+    quota: Valve
+    claim: Claim
+
+
+@asynccontextmanager
+async def _state(
+    settings: Settings, database: Database | None, *, onlooker: bool, file: FileInUse
+) -> AsyncIterator[_State]:
+    """Yield what is kept in a database: SQLite's *database* unless the settings name PostgreSQL."""
+    allowed = limits(settings)
+    if settings.state_file is not None:
+        assert database is not None, "there is a file"
+        async with SqliteQuota(database, allowed, CLOCK, onlooker=onlooker, file=file) as counters:
+            notices = SqliteNotices(database)
+            yield _State(quota=Valve(counters, notices, allowed, CLOCK), claim=notices.claim)
+        return
+    from shared.postgres import Postgres  # noqa: PLC0415 - one machine needs none of it
+    from shared.quota.postgres.counters import PostgresQuota  # noqa: PLC0415 - as above
+    from shared.quota.postgres.notices import PostgresNotices  # noqa: PLC0415 - as above
+
+    corp = settings.corp_id
+    async with (
+        Postgres(settings.state_url.get_secret_value()) as server,
+        PostgresQuota(server, corp, allowed, onlooker=onlooker, file=file) as quota,
+    ):
+        told = PostgresNotices(server, quota, corp)
+        yield _State(quota=Valve(quota, told, allowed, CLOCK), claim=told.claim)
 
 
 def _embedded(settings: Settings, database: Database) -> SqliteQueue:
@@ -123,15 +147,3 @@ def limits(settings: Settings) -> Limits:
         minute=settings.quota_minute_seconds,
         hour=settings.quota_hour_seconds,
     )
-
-
-@asynccontextmanager
-async def open_claims(settings: Settings) -> AsyncIterator[Claims]:
-    """Yield what tells the deployment's processes apart."""
-    if settings.queue_file is not None:
-        yield SoleClaims()
-    else:
-        from shared.queue.rabbitmq.claims import RabbitClaims  # noqa: PLC0415 - as above
-
-        async with RabbitClaims(_broker(settings), prefix=settings.queue_prefix) as claims:
-            yield claims

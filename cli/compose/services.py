@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
-from cli.compose.deployment import Deployment, open_claims
+from cli.compose.deployment import Deployment
 from cli.compose.files import LiveChannels
 from cli.times import CLOCK
 from shared.domain.channels.model import Channels
@@ -102,19 +102,16 @@ async def open_surveyor(settings: Settings, deployment: Deployment, channels: Ch
         )
 
 
-@asynccontextmanager
-async def open_schedule(
+def schedule_of(
     settings: Settings, deployment: Deployment, channels: LiveChannels, registry: CollectorRegistry
-) -> AsyncIterator[Schedule | None]:
-    """Yield what reconciles every so often in one of the deployment's workers; None when that is turned off."""
+) -> Schedule | None:
+    """Return what reconciles every so often in one of the deployment's workers; None when that is turned off."""
     if not settings.reconcile_every:
-        yield None
-        return
-    async with open_claims(settings) as claims:
-        yield Schedule(
-            open_surveyor=lambda: open_surveyor(settings, deployment, channels.current),
-            claims=claims,
-            every=settings.reconcile_every,
-            clock=CLOCK,
-            registry=registry,
-        )
+        return None
+    return Schedule(
+        open_surveyor=lambda: open_surveyor(settings, deployment, channels.current),
+        claim=deployment.claim,
+        every=settings.reconcile_every,
+        clock=CLOCK,
+        registry=registry,
+    )

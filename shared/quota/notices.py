@@ -4,12 +4,15 @@ What workers tell each other about APIs that are held back, and who may do what 
 The port; its adapters are in the engines' rooms.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 from shared.quota.holds import HoldChange
 
 Listener = Callable[[Sequence[HoldChange]], None]
+
+Claim = Callable[[str, float], Awaitable[bool]]
+"""Given what is to be done: tells one process of the deployment within so many seconds that it does it."""
 
 
 class Notices(Protocol):

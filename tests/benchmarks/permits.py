@@ -1,7 +1,7 @@
 """
 A worker that holds every place in flight is killed with -9, again and again: how soon are the places back?
 
-    python -m tests.benchmarks.permits --kills 500 [--broker amqp://… | --sqlite]
+    python -m tests.benchmarks.permits --kills 500 [--server postgresql://… | --sqlite]
 """
 
 import argparse
@@ -12,17 +12,19 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 from shared.clock import SystemClock
 from shared.domain.events import Lane
+from shared.postgres import Postgres
 from shared.quota.port import Counters, Limits
-from shared.quota.rabbitmq import RabbitQuota
+from shared.quota.postgres.counters import PostgresQuota
 from shared.quota.sqlite.counters import SqliteQuota
 from shared.sqlite import Database
-from tests.benchmarks.rig import broker_from, own_prefix, percentiles, print_result
+from tests.benchmarks.rig import own_prefix, percentiles, print_result
+from tests.postgres.servers import running_server
 
 ENDPOINT = "externalcontact/remark"
 PLACES = 3
@@ -34,8 +36,9 @@ LIMITS = Limits(per_minute=10**6, per_hour=10**6, in_flight=PLACES)
 async def counters(where: str, prefix: str) -> AsyncIterator[Counters]:
     """Open the shared counters: in a broker, or in a file when *where* is a path."""
     async with AsyncExitStack() as stack:
-        if where.startswith("amqp"):
-            yield await stack.enter_async_context(RabbitQuota(where, "ww1", LIMITS, SystemClock(), prefix=prefix))
+        if where.startswith("postgres"):
+            server = await stack.enter_async_context(Postgres(where))
+            yield await stack.enter_async_context(PostgresQuota(server, prefix, LIMITS))
         else:
             database = await stack.enter_async_context(Database(Path(where)))
             yield await stack.enter_async_context(SqliteQuota(database, LIMITS, SystemClock()))
@@ -77,7 +80,7 @@ def main() -> None:
     """Measure and print one JSON document."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=500)
-    parser.add_argument("--broker", help="amqp:// URL; without it a broker is started")
+    parser.add_argument("--server", help="postgresql:// URL; without it a server is started")
     parser.add_argument("--sqlite", action="store_true", help="measure the embedded quota instead")
     parser.add_argument("--hold", help=argparse.SUPPRESS)
     parser.add_argument("--prefix", default=own_prefix(), help=argparse.SUPPRESS)
@@ -88,7 +91,8 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             print_result(asyncio.run(measure(os.path.join(folder, "quota.db"), given.prefix, given.kills)))  # noqa: PTH118 - a path as text
     else:
-        with broker_from(given.broker) as url:
+        with ExitStack() as stack:
+            url = given.server or stack.enter_context(running_server()).url
             print_result(asyncio.run(measure(url, given.prefix, given.kills)))
 
 

@@ -14,9 +14,10 @@ import structlog
 from shared.clock import SystemClock
 from shared.domain.errors import QueueUnavailable
 from shared.domain.events import Lane
+from shared.postgres import Postgres
 from shared.quota.port import Limits, Quota
+from shared.quota.postgres.counters import PostgresQuota
 from shared.quota.processes import Machine
-from shared.quota.rabbitmq import RabbitQuota
 from shared.quota.sqlite.counters import SqliteQuota
 from shared.sqlite import Database
 
@@ -28,8 +29,8 @@ LIMITS = Limits(per_minute=100, per_hour=1000, in_flight=4, minute=1.0, hour=30.
 @asynccontextmanager
 async def opened(where: str, prefix: str) -> AsyncIterator[Quota]:
     """Open the quota at *where*: a URL or a file."""
-    if where.startswith("amqp"):
-        async with RabbitQuota(where, "ww1", LIMITS, SystemClock(), prefix=prefix) as quota:
+    if where.startswith("postgres"):
+        async with Postgres(where) as database, PostgresQuota(database, prefix, LIMITS) as quota:
             yield quota
     else:
         async with (

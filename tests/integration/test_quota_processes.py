@@ -7,20 +7,18 @@ import time
 from bisect import bisect_left
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from aio_pika import connect
 
-from shared.clock import SystemClock
-from shared.domain.errors import QueueUnavailable
+from shared.domain.errors import ConfigurationError, QueueUnavailable
 from shared.domain.events import Lane
-from shared.quota.acquirer import Window
-from shared.quota.names import Names
-from shared.quota.port import Limits
-from shared.quota.rabbitmq import RabbitQuota
+from shared.postgres import Postgres
+from shared.quota.port import Limits, Quota
+from shared.quota.postgres.counters import PostgresQuota
 from tests.children.quota import GET, LIMITS, opened
-from tests.rabbitmq.brokers import AnyBroker
+from tests.postgres.servers import Server
 
 SOON = 40.0
 
@@ -64,10 +62,10 @@ async def child(where: str, prefix: str, seconds: float = 0.01) -> AsyncIterator
             await started.kill()
 
 
-@pytest.fixture(params=["sqlite", "rabbitmq"])
+@pytest.fixture(params=["sqlite", "postgres"])
 def where(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Where the counts are."""
-    return request.getfixturevalue("amqp_url") if request.param == "rabbitmq" else str(tmp_path / "queue.db")
+    return request.getfixturevalue("postgres_url") if request.param == "postgres" else str(tmp_path / "queue.db")
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -109,27 +107,9 @@ async def test_the_dead_give_their_places_back(where: str, prefix: str) -> None:
                 assert time.monotonic() - killed < BACK_WITHIN
 
 
-async def one_call(quota: RabbitQuota) -> None:
+async def one_call(quota: Quota) -> None:
     async with quota.permit(GET, Lane.LIVE):
         await asyncio.sleep(0.05)
-
-
-async def call_until_refused(quota: RabbitQuota) -> None:
-    async with asyncio.timeout(SOON):
-        while True:
-            await one_call(quota)
-
-
-async def expect_lost(quota: RabbitQuota, calling: asyncio.Event) -> None:
-    async with asyncio.timeout(SOON):
-        with pytest.raises(QueueUnavailable, match="lost during the call"):
-            await call_for_long(quota, calling)
-
-
-async def call_for_long(quota: RabbitQuota, calling: asyncio.Event) -> None:
-    async with quota.permit(GET, Lane.LIVE):
-        calling.set()
-        await asyncio.sleep(2 * SOON)
 
 
 async def test_a_stopped_worker_overruns_nothing_when_it_goes_on(where: str, prefix: str) -> None:
@@ -147,74 +127,29 @@ async def test_a_stopped_worker_overruns_nothing_when_it_goes_on(where: str, pre
     assert most_in(one.arrived + other.arrived, LIMITS.minute) <= LIMITS.minute_for(Lane.LIVE)
 
 
-async def test_workers_with_other_limits_respect_each_other(amqp_url: str, prefix: str) -> None:
-    """While a lower quota is being rolled out, old and new workers together stay under the lower one."""
-    old_limits = Limits(per_minute=200, per_hour=1000, in_flight=4, minute=20.0, hour=60.0, minute_reserve=0)
-    new_limits = Limits(per_minute=30, per_hour=1000, in_flight=2, minute=20.0, hour=60.0, minute_reserve=0)
-    calls = 0
-
-    async def call(quota: RabbitQuota) -> None:
-        nonlocal calls
-        while True:
-            async with quota.permit(GET, Lane.LIVE):
-                calls += 1
-
-    async with (
-        RabbitQuota(amqp_url, "ww1", old_limits, SystemClock(), prefix=prefix) as old,
-        RabbitQuota(amqp_url, "ww1", new_limits, SystemClock(), prefix=prefix) as new,
-    ):
-        await until(lambda: bool(old.notices.others()) and bool(new.notices.others()))
-        with suppress(TimeoutError):
-            async with asyncio.timeout(4), asyncio.TaskGroup() as group:
-                for quota in (old, new) * 3:
-                    group.create_task(call(quota))
-    assert calls == 28
-    async with RabbitQuota(amqp_url, "ww1", old_limits, SystemClock(), prefix=prefix) as back:
-        assert back.notices.others() == [new_limits]
+async def test_a_process_with_other_limits_does_not_start(postgres_url: str, prefix: str) -> None:
+    """Two that count by different limits would both be wrong: the second says which the others have."""
+    async with Postgres(postgres_url) as database, PostgresQuota(database, prefix, LIMITS):
+        other = PostgresQuota(database, prefix, replace(LIMITS, per_minute=50))
+        with pytest.raises(ConfigurationError, match=r"goes by other limits .*100/1s"):
+            await other.__aenter__()
+        async with PostgresQuota(database, f"{prefix}x", replace(LIMITS, per_minute=50)):
+            pass  # another corp's
 
 
-async def test_a_deleted_queue_stops_the_api_and_is_named(amqp_url: str, prefix: str) -> None:
-    """What was used is not known any more: nothing is called, and the reason says what happened and what to do."""
-    limits = Limits(per_minute=100, per_hour=1000, in_flight=2, minute=20.0, hour=60.0)
-    async with RabbitQuota(amqp_url, "ww1", limits, SystemClock(), prefix=prefix) as quota:
-        await one_call(quota)
-        name = Names("ww1", prefix).window(GET, Window.MINUTE, limits)
-        connection = await connect(amqp_url)
-        await (await connection.channel()).queue_delete(name)
-        await connection.close()
-        for _ in range(2):
-            with pytest.raises(QueueUnavailable, match=r"was deleted on the broker.*Wait an hour"):
-                async with asyncio.timeout(SOON):
-                    await one_call(quota)
-
-
-async def test_deleted_places_are_noticed(amqp_url: str, prefix: str) -> None:
-    """Nobody waits for ever for a place that will never come."""
-    limits = Limits(per_minute=100, per_hour=1000, in_flight=2, minute=20.0, hour=60.0)
-    async with RabbitQuota(amqp_url, "ww1", limits, SystemClock(), prefix=prefix) as quota:
-        await one_call(quota)
-        connection = await connect(amqp_url)
-        await (await connection.channel()).queue_delete(Names("ww1", prefix).places(GET, limits))
-        await connection.close()
-        with pytest.raises(QueueUnavailable, match="was deleted on the broker"):
-            await call_until_refused(quota)
-
-
-async def test_a_broker_that_dies_ends_the_calls_and_comes_back(broker: AnyBroker, prefix: str) -> None:
-    """Calls whose place is gone end; while it is away nothing is granted; afterwards the counts are those of before."""
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGQUIT])
+async def test_a_server_that_restarts_keeps_the_counts_and_is_used_again(server: Server, how: signal.Signals) -> None:
+    """While it is away nothing is granted and everybody is told; afterwards the counts are those of before."""
     limits = Limits(per_minute=10, per_hour=1000, in_flight=2, minute=120.0, hour=600.0, minute_reserve=0)
-    async with RabbitQuota(broker.url, "ww1", limits, SystemClock(), prefix=prefix) as quota:
+    async with Postgres(server.url) as database, PostgresQuota(database, "ww1", limits) as quota:
         for _ in range(3):
             await one_call(quota)
-        async with asyncio.TaskGroup() as group:
-            calling = asyncio.Event()
-            group.create_task(expect_lost(quota, calling))
-            await calling.wait()
-            await asyncio.to_thread(broker.kill)
+        await asyncio.to_thread(server.stop, how)
         with pytest.raises(QueueUnavailable):
             await one_call(quota)
-        await asyncio.to_thread(broker.start)
-        async with asyncio.timeout(3 * SOON):
+        await asyncio.to_thread(server.start)
+        started = time.monotonic()
+        async with asyncio.timeout(SOON):
             while True:
                 try:
                     used = (await quota.snapshot()).usage
@@ -223,4 +158,30 @@ async def test_a_broker_that_dies_ends_the_calls_and_comes_back(broker: AnyBroke
                     await asyncio.sleep(0.1)
                 else:
                     break
-        assert [usage.minute for usage in used] == [4]
+        assert time.monotonic() - started < 10
+        assert [usage.minute for usage in used] == [3]
+
+
+async def test_connections_that_the_server_ends_cost_nobody_their_turn(postgres_url: str, prefix: str) -> None:
+    """`pg_terminate_backend` on all of them, again and again: calls go on, and none is counted wrong."""
+    limits = Limits(per_minute=1000, per_hour=10_000, in_flight=3, minute=120.0, hour=600.0)
+    made = 0
+    async with (
+        Postgres(postgres_url) as database,
+        PostgresQuota(database, prefix, limits) as quota,
+        Postgres(postgres_url) as elsewhere,
+    ):
+        for _ in range(5):
+            await elsewhere.fetch(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'qudao' AND pid NOT IN"
+                " (SELECT pg_backend_pid())"
+            )
+            async with asyncio.timeout(10):
+                while True:
+                    with suppress(QueueUnavailable):
+                        await one_call(quota)
+                        made += 1
+                        break
+        await asyncio.sleep(1.2)  # what ended is settled at the next look
+        (usage,) = (await quota.snapshot()).usage
+        assert (usage.minute, usage.in_flight) == (made, 0)

@@ -22,6 +22,12 @@ class File:
         self.random = random
         self.alive: set[int] = set()
         self.migrated = False
+        self.away = False
+
+    def require(self) -> None:
+        """Raise QueueUnavailable while nobody can use it."""
+        if self.away:
+            raise QueueUnavailable("the file cannot be used")
 
 
 class OpenFile:
@@ -62,6 +68,7 @@ class OpenFile:
             await self.frozen.wait()
         if self.dead:
             raise QueueUnavailable("this process was killed")
+        self._file.require()
 
 
 class Neighbours:

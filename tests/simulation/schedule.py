@@ -14,7 +14,6 @@ from random import Random
 from shared.domain.events import CustomerAdded, Lane
 from shared.domain.ids import CorpId, ExternalUserId, StaffUserId
 from shared.queue.message import message_for
-from shared.quota.acquirer import Window, capacity
 from shared.quota.port import Limits
 from tests.simulation.virtual import StuckError, run_virtual
 from tests.simulation.workers import GET, REMARK, WELCOME, Worker, World
@@ -64,7 +63,7 @@ class _Schedule:
 
     async def run(self) -> Outcome:
         draw = self._random
-        self._world = world = World(self._limits, draw, embedded=draw.random() < 0.3)
+        self._world = world = World(self._limits, draw)
         world.wecom.slow = draw.choice((0.0, 0.0, 0.1, 0.9))
         self._slow = world.wecom.slow > 0
         world.wecom.rude = draw.choice((0.0, 0.0, 0.01, 0.05))
@@ -125,7 +124,7 @@ class _Schedule:
         loop = asyncio.get_running_loop()
         end = loop.time() + TROUBLE
         events = (
-            (self._kill, 3), (self._add, 3), (self._cut_one, 2), (self._stop_one, 2), (self._restart_broker, 2),
+            (self._kill, 3), (self._add, 3), (self._stop_one, 2), (self._take_the_file_away, 2),
             (self._jump, 1), (self._block, 1), (self._forbid, 1),
         )  # fmt: skip
         calm_from = loop.time()
@@ -159,29 +158,21 @@ class _Schedule:
             self._join(group)
 
     async def _stop_one(self, group: asyncio.TaskGroup) -> None:
-        """SIGSTOP, for longer than the broker waits or shorter."""
+        """SIGSTOP, for longer than the lease or shorter."""
         if self._workers:
             worker, seconds = self._random.choice(self._workers), self._random.choice((0.3, 3.0, 20.0))
             worker.stop()
             group.create_task(self._later(seconds, worker))
 
     async def _later(self, seconds: float, worker: Worker) -> None:
-        if seconds > 4.0:
-            await asyncio.sleep(4.0)
-            worker.link.cut()
-            seconds -= 4.0
         await asyncio.sleep(seconds)
         worker.go_on()
 
-    async def _cut_one(self, group: asyncio.TaskGroup) -> None:
-        """One worker's connection breaks; the others go on."""
-        if self._workers:
-            self._random.choice(self._workers).link.cut()
-
-    async def _restart_broker(self, group: asyncio.TaskGroup) -> None:
-        self._world.broker.stop()
+    async def _take_the_file_away(self, group: asyncio.TaskGroup) -> None:
+        """Nobody can use the state for a while: a locked file, a server that restarts."""
+        self._world.file.away = True
         await asyncio.sleep(self._random.choice((0.1, 5.0)))
-        self._world.broker.start()
+        self._world.file.away = False
 
     async def _jump(self, group: asyncio.TaskGroup) -> None:
         for clock in [self._world.clock, *(worker.clock for worker in self._workers)]:
@@ -255,8 +246,8 @@ class _Schedule:
         Where workers race for the last slots, one or two of them are taken in vain.
         """
         for seconds, reserve in (
-            (self._limits.minute, capacity(self._limits, Window.MINUTE_FAST)),
-            (self._limits.hour, capacity(self._limits, Window.HOUR_FAST)),
+            (self._limits.minute, self._limits.per_minute - self._limits.minute_for(Lane.LIVE)),
+            (self._limits.hour, self._limits.per_hour - self._limits.hour_for(Lane.LIVE)),
         ):
             fast = Counter(
                 called

@@ -1,23 +1,21 @@
-"""A worker of the simulation: the real valve and policy over the real acquirer or the real ledger, on virtual time."""
+"""A worker of the simulation: the real valve and policy over the real ledger, on virtual time."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from random import Random
 
-from shared.domain.errors import QudaoError, QueueUnavailable
+from shared.domain.errors import QudaoError
 from shared.domain.events import Lane, task_of
 from shared.queue.message import decode
 from shared.queue.port import Delivery
-from shared.quota.acquirer import Acquirer
 from shared.quota.holds import HoldChange
 from shared.quota.notices import Listener
-from shared.quota.port import Counters, Grant, HoldKind, Limits, Snapshot
+from shared.quota.port import Counters, HoldKind, Limits
 from shared.quota.sqlite.counters import SqliteQuota
 from shared.quota.valve import Valve
 from tests.doubles.notices import MemoryNotices
 from tests.doubles.queue import MemoryQueue
-from tests.simulation.broker import BrokerModel, Link
 from tests.simulation.files import File, Neighbours, OpenFile
 from tests.simulation.virtual import VirtualClock
 from tests.simulation.wecom import FakeWeCom
@@ -34,14 +32,12 @@ SLOTS = {Lane.FAST: 8, Lane.LIVE: 8, Lane.BULK: 4}
 class World:
     """What all workers share."""
 
-    def __init__(self, limits: Limits, random: Random, *, embedded: bool) -> None:
+    def __init__(self, limits: Limits, random: Random) -> None:
         self.limits = limits
         self.random = random
-        self.embedded = embedded
         self.clock = VirtualClock(asyncio.get_running_loop())
         self.queue = MemoryQueue(self.clock)
         self.queue._store.consumers = Ordered()  # type: ignore[assignment] - woken in the same order every time
-        self.broker = BrokerModel(limits, random)
         self.file = File(random)
         self.notices = MemoryNotices()
         self.wecom = FakeWeCom(limits, random)
@@ -85,7 +81,6 @@ class Worker:
         self._world = world
         self._number = number
         self.clock = VirtualClock(asyncio.get_running_loop())
-        self.link = Link(world.broker)
         self.opened = OpenFile(world.file)
         self.task: asyncio.Task[None] | None = None
 
@@ -93,18 +88,17 @@ class Worker:
         """End it as kill -9 does: nothing is given back but by the broker and by those who find it gone."""
         self.opened.dead = True
         self._world.file.alive.discard(self._number)
-        self.link.cut(for_ever=True)
         self.go_on()
         if self.task is not None:
             self.task.cancel()
 
     def stop(self) -> None:
         """Stop it as SIGSTOP does."""
-        if self.link.frozen is None:
-            self.link.frozen = self.opened.frozen = asyncio.Event()
+        if self.opened.frozen is None:
+            self.opened.frozen = asyncio.Event()
 
     def go_on(self) -> None:
-        frozen, self.link.frozen, self.opened.frozen = self.link.frozen, None, None
+        frozen, self.opened.frozen = self.opened.frozen, None
         if frozen is not None:
             frozen.set()
 
@@ -112,7 +106,7 @@ class Worker:
         """Serve all lanes."""
         world = self._world
         async with self._counters() as counters, asyncio.TaskGroup() as group:
-            notices = WorkerNotices(world, self.link)
+            notices = WorkerNotices(world)
             self._valve = Valve(counters, notices, world.limits, self.clock)
             for lane in Lane:
                 group.create_task(self._serve(lane))
@@ -120,18 +114,14 @@ class Worker:
     @asynccontextmanager
     async def _counters(self) -> AsyncIterator[Counters]:
         world = self._world
-        if world.embedded:
-            async with SqliteQuota(
-                self.opened,  # type: ignore[arg-type] - stands for the Database
-                world.limits,
-                self.clock,
-                monotonic=asyncio.get_running_loop().time,
-                neighbours=Neighbours(world.file, self._number),
-            ) as quota:
-                yield quota
-            return
-        async with asyncio.TaskGroup() as tasks:
-            yield ModelQuota(self.link, world.limits, tasks, world.random)
+        async with SqliteQuota(
+            self.opened,  # type: ignore[arg-type] - stands for the Database
+            world.limits,
+            self.clock,
+            monotonic=asyncio.get_running_loop().time,
+            neighbours=Neighbours(world.file, self._number),
+        ) as quota:
+            yield quota
 
     async def _serve(self, lane: Lane) -> None:
         slots = asyncio.Semaphore(SLOTS[lane])
@@ -179,39 +169,15 @@ class Worker:
                 self._world.ended.setdefault((message.event_id, lane), []).append("parked")
 
     async def _thaw(self) -> None:
-        if self.link.frozen is not None:
-            await self.link.frozen.wait()
-
-
-class ModelQuota:
-    """What ``RabbitQuota`` is, over the model of the broker."""
-
-    def __init__(self, link: Link, limits: Limits, tasks: asyncio.TaskGroup, random: Random) -> None:
-        self._link = link
-        self._limits = limits
-        self._tasks = tasks
-        self._random = random
-        self._apis: dict[str, Acquirer] = {}
-
-    async def acquire(self, endpoint: str, lane: Lane) -> Grant:
-        if not self._link.open:
-            raise QueueUnavailable("the broker is away")
-        api = self._apis.get(endpoint)
-        if api is None:
-            api = self._apis[endpoint] = Acquirer(self._link, endpoint, self._limits, self._tasks, self._random)
-            self._tasks.create_task(api.serve())
-        return await api.acquire(lane)
-
-    async def snapshot(self) -> Snapshot:
-        return Snapshot(usage=[], workers=[])
+        if self.opened.frozen is not None:
+            await self.opened.frozen.wait()
 
 
 class WorkerNotices:
-    """The notices as one worker has them: not while its link is cut. Notes when a brake was told."""
+    """The notices as one worker has them: not while the file is away. Notes when a brake was told."""
 
-    def __init__(self, world: World, link: Link) -> None:
+    def __init__(self, world: World) -> None:
         self._world = world
-        self._link = link
 
     def listen(self, listener: Listener) -> None:
         self._world.notices.listen(listener)
@@ -220,15 +186,11 @@ class WorkerNotices:
         return
 
     async def tell(self, changes: Sequence[HoldChange]) -> None:
-        self._require_link()
+        self._world.file.require()
         await self._world.notices.tell(changes)
         now = asyncio.get_running_loop().time()
         self._world.brakes += [(now, one.endpoint) for one in changes if one.kind is HoldKind.BRAKE and not one.closed]
 
     async def claim(self, name: str, seconds: float) -> bool:
-        self._require_link()
+        self._world.file.require()
         return await self._world.notices.claim(name, seconds)
-
-    def _require_link(self) -> None:
-        if not self._world.embedded and not self._link.open:
-            raise QueueUnavailable("the broker is away")

@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from shared.clock import Clock
 from shared.domain.errors import QudaoError
-from shared.queue.claims import Claims
+from shared.quota.notices import Claim
 from workers.jobs.reconcile import Reconciliation, reconcile, waiting_messages
 from workers.jobs.survey import Finding, Surveyor, Tally
 from workers.policy import raised_at
@@ -18,6 +18,9 @@ from workers.policy import raised_at
 log = structlog.get_logger()
 
 CLAIM: Final = "reconcile"
+
+CLAIMED: Final = 0.5
+"""Share of the time between two turns for which a turn is one worker's: whoever comes next after that does the next."""
 
 FIRST_AFTER: Final = 300.0
 """Seconds after the start of a worker at the latest: callbacks get lost while everything is down."""
@@ -33,13 +36,13 @@ class Schedule:
         self,
         *,
         open_surveyor: Callable[[], AbstractAsyncContextManager[Surveyor]],
-        claims: Claims,
+        claim: Claim,
         every: float,
         clock: Clock,
         registry: CollectorRegistry,
     ) -> None:
         self._open_surveyor = open_surveyor
-        self._claims = claims
+        self._claim = claim
         self._every = every
         self._clock = clock
         self._turns = Counter(
@@ -78,7 +81,7 @@ class Schedule:
         self._turns.labels(result).inc()
 
     async def _take_turn(self) -> str:
-        if not await self._claims.claim(CLAIM):
+        if not await self._claim(CLAIM, self._every * CLAIMED):
             log.debug("reconcile.left_to_another")
             return "elsewhere"
         async with self._open_surveyor() as surveyor:

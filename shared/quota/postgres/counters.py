@@ -27,15 +27,21 @@ from shared.tasks import beside
 SHOW_UP: Final = 0.5
 """Seconds between signs of life."""
 
-LEASE: Final = 2.0
-"""Seconds of silence after which a process is taken for dead; its calls rest for SETTLE_SECONDS more."""
+LEASE: Final = 1.0
+"""
+Seconds of silence after which a process is taken for dead. Its calls rest for SETTLE_SECONDS more, and a sign of life
+until then makes up for all.
+"""
 
 _EXCHANGE: Final = "SELECT * FROM qudao_exchange($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)"
 _SHOW_UP: Final = """
 INSERT INTO qudao_worker (corp, worker, seen, file, limits) VALUES ($1, $2, qudao_now(), $3, $4)
-ON CONFLICT (corp, worker) DO UPDATE SET seen = excluded.seen, died = NULL, file = excluded.file
+ON CONFLICT (corp, worker) DO UPDATE SET seen = excluded.seen, died = NULL, file = excluded.file,
+    limits = excluded.limits
 """
-_OTHER_LIMITS: Final = "SELECT limits FROM qudao_worker WHERE corp = $1 AND limits <> $2 AND seen > qudao_now() - $3"
+_OTHER_LIMITS: Final = (
+    "SELECT limits FROM qudao_worker WHERE corp = $1 AND limits NOT IN ($2, '') AND seen > qudao_now() - $3"
+)
 _USAGE: Final = """
 SELECT endpoint,
     (SELECT count(*) FROM qudao_running r WHERE r.corp = a.corp AND r.endpoint = a.endpoint)::integer AS running,
@@ -200,10 +206,12 @@ class PostgresQuota:
                     await self._show_up()
 
     async def _sign_off(self) -> None:
-        """Forget this process unless calls of it still run: those end with it."""
-        if self._onlooker or any(api.held for api in self._apis.values()):
-            return
+        """Settle, and forget this process unless calls of it still run: those end with it."""
         with suppress(QueueUnavailable):  # the others will find this process gone
+            for endpoint, api in self._apis.items():
+                await self._exchange(endpoint, api.held, api.turns)
+            if self._onlooker or any(api.held for api in self._apis.values()):
+                return
             await self._database.execute(
                 "DELETE FROM qudao_worker WHERE corp = $1 AND worker = $2", self._corp, self._worker
             )

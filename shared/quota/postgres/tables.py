@@ -52,12 +52,12 @@ CREATE FUNCTION qudao_bury(c text, me text, now double precision, lease double p
     minute double precision, hour double precision) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE other record; place record;
 BEGIN
-    FOR other IN SELECT worker, died FROM qudao_worker
+    FOR other IN SELECT worker, died, seen FROM qudao_worker
         WHERE corp = c AND worker <> me AND seen <= now - lease FOR UPDATE SKIP LOCKED
     LOOP
         DELETE FROM qudao_waiting WHERE corp = c AND worker = other.worker;
         IF other.died IS NULL AND EXISTS (SELECT 1 FROM qudao_running WHERE corp = c AND worker = other.worker) THEN
-            UPDATE qudao_worker SET died = now WHERE corp = c AND worker = other.worker;
+            UPDATE qudao_worker SET died = other.seen + lease WHERE corp = c AND worker = other.worker;
         ELSIF other.died IS NULL OR now >= other.died + rest THEN
             FOR place IN SELECT endpoint, count(*)::integer AS calls FROM qudao_running
                 WHERE corp = c AND worker = other.worker GROUP BY endpoint
@@ -103,7 +103,9 @@ BEGIN
     PERFORM 1 FROM qudao_api WHERE corp = c AND endpoint = e FOR UPDATE;
     now := qudao_now();
     PERFORM qudao_bury(c, me, now, lease, rest, minute, hour);
-    UPDATE qudao_worker SET seen = now, died = NULL WHERE corp = c AND worker = me AND seen < now - asking / 3;
+    -- also one that was buried while it was stopped: what it is granted must be somebody's
+    INSERT INTO qudao_worker (corp, worker, seen, file, limits) VALUES (c, me, now, '', '')
+        ON CONFLICT (corp, worker) DO UPDATE SET seen = now, died = NULL WHERE qudao_worker.seen < now - asking / 3;
 
     WITH gone AS (
         DELETE FROM qudao_running WHERE corp = c AND endpoint = e AND worker = me AND NOT id = ANY (held) RETURNING 1
@@ -166,6 +168,11 @@ BEGIN
             OR qudao_room_at(c, e, 'hour', hour, over_hour, now) IS NULL THEN
             room_at := NULL;
         END IF;
+    END IF;
+
+    IF room_at IS NULL THEN
+        SELECT min(p.died) + rest INTO room_at FROM qudao_worker p WHERE p.corp = c AND p.died IS NOT NULL
+            AND EXISTS (SELECT 1 FROM qudao_running r WHERE r.corp = c AND r.endpoint = e AND r.worker = p.worker);
     END IF;
 
     SELECT count(*) INTO mine FROM qudao_running WHERE corp = c AND endpoint = e AND worker = me;

@@ -8,7 +8,6 @@ from prometheus_client import CollectorRegistry
 from shared.clock import SystemClock
 from shared.domain.errors import QueueUnavailable
 from shared.domain.events import Lane
-from shared.queue.claims import SoleClaims
 from shared.queue.message import message_for
 from tests.unit.workers.jobs.test_survey import CORP, Rig, relation
 from workers.jobs.schedule import BACKLOG, Schedule
@@ -23,21 +22,26 @@ class Claimed:
     def __init__(self, error: Exception | None = None) -> None:
         self._error = error
 
-    async def claim(self, name: str) -> bool:
+    async def __call__(self, name: str, seconds: float) -> bool:
         if self._error:
             raise self._error
         return False
 
 
+async def sole(name: str, seconds: float) -> bool:
+    """Claim for the only process there is."""
+    return True
+
+
 class Bench:
-    def __init__(self, *relations, claims=None, every=3600.0) -> None:
+    def __init__(self, *relations, claim=None, every=3600.0) -> None:
         self.rig = Rig(*relations)
         self.registry = CollectorRegistry()
         self.opened = 0
         self.fault: Exception | None = None
         self.schedule = Schedule(
             open_surveyor=self._open,
-            claims=claims or SoleClaims(),
+            claim=claim or sole,
             every=every,
             clock=CLOCK,
             registry=self.registry,
@@ -74,7 +78,7 @@ async def test_a_turn_queues_what_was_lost_and_counts_it():
 
 async def test_another_worker_reconciles():
     """A worker without the claim opens nothing and calls nobody."""
-    bench = Bench(*lost(3), claims=Claimed())
+    bench = Bench(*lost(3), claim=Claimed())
     await bench.schedule.take_turn()
     assert (bench.turns("elsewhere"), bench.opened) == (1, 0)
 
@@ -103,7 +107,7 @@ async def test_a_turn_that_fails_is_counted_and_made_up_for():
 
 async def test_claims_that_cannot_be_asked_for_fail_the_turn():
     """When the broker is away no worker reconciles."""
-    bench = Bench(*lost(2), claims=Claimed(QueueUnavailable("away")))
+    bench = Bench(*lost(2), claim=Claimed(QueueUnavailable("away")))
     await bench.schedule.take_turn()
     assert (bench.turns("failed"), bench.opened) == (1, 0)
 
