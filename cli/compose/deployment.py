@@ -5,10 +5,12 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+import structlog
 from prometheus_client import CollectorRegistry
 
 from cli.times import CLOCK
 from ingress.spool import Intake, spooled
+from shared.domain.errors import QueueUnavailable
 from shared.queue.port import EventQueue
 from shared.queue.sqlite.adapter import SqliteQueue
 from shared.quota.notices import Claim
@@ -21,6 +23,8 @@ from shared.sqlite import Database
 
 if TYPE_CHECKING:
     from shared.queue.rabbitmq.adapter import RabbitQueue
+
+log = structlog.get_logger()
 
 CROWD_SECONDS: Final = 5.0
 """Seconds of work that may wait in the live lane."""
@@ -77,19 +81,32 @@ async def open_deployment(
     """
     async with AsyncExitStack() as stack:
         database: Database | None = None
+        broker: RabbitQueue | None = None
         if settings.queue_file is not None:
             database = await stack.enter_async_context(Database(settings.queue_file))
             queue: EventQueue = await stack.enter_async_context(_embedded(settings, database))
         else:
-            queue = await stack.enter_async_context(_over_rabbitmq(settings))
+            broker = await stack.enter_async_context(_over_rabbitmq(settings))
+            queue = broker
         if settings.state_file is not None and settings.state_file != settings.queue_file:
             database = await stack.enter_async_context(Database(settings.state_file))
         state = await stack.enter_async_context(_state(settings, database, onlooker=onlooker, file=file))
+        if broker is not None:
+            await _agree(broker, state.name)
         yield Deployment(queue=queue, quota=state.quota, claim=state.claim)
+
+
+async def _agree(queue: "RabbitQueue", state: str) -> None:
+    """Make sure that all who use *queue* have this *state*; a broker that is away is no reason not to start."""
+    try:
+        await queue.agree(state)
+    except QueueUnavailable as error:
+        log.warning("state.not_compared", reason=str(error))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _State:
+    name: str
     quota: Valve
     claim: Claim
 
@@ -104,7 +121,9 @@ async def _state(
         assert database is not None, "there is a file"
         async with SqliteQuota(database, allowed, CLOCK, onlooker=onlooker, file=file) as counters:
             notices = SqliteNotices(database)
-            yield _State(quota=Valve(counters, notices, allowed, CLOCK), claim=notices.claim)
+            yield _State(
+                name=await counters.store(), quota=Valve(counters, notices, allowed, CLOCK), claim=notices.claim
+            )
         return
     from shared.postgres import Postgres  # noqa: PLC0415 - one machine needs none of it
     from shared.quota.postgres.counters import PostgresQuota  # noqa: PLC0415 - as above
@@ -116,7 +135,7 @@ async def _state(
         PostgresQuota(server, corp, allowed, onlooker=onlooker, file=file) as quota,
     ):
         told = PostgresNotices(server, quota, corp)
-        yield _State(quota=Valve(quota, told, allowed, CLOCK), claim=told.claim)
+        yield _State(name=await quota.store(), quota=Valve(quota, told, allowed, CLOCK), claim=told.claim)
 
 
 def _embedded(settings: Settings, database: Database) -> SqliteQueue:

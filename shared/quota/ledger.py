@@ -46,6 +46,7 @@ CREATE TABLE quota_hold (
 """,
     "ALTER TABLE quota_worker ADD COLUMN died REAL",  # when it was found gone
     "ALTER TABLE quota_worker ADD COLUMN file TEXT NOT NULL DEFAULT ''",  # hash of its channels file
+    "CREATE TABLE quota_store (id TEXT NOT NULL); INSERT INTO quota_store VALUES (lower(hex(randomblob(8))));",
 )
 
 MINUTE_BUCKETS: Final = 200

@@ -10,8 +10,6 @@ ROOT = Path(__file__).parents[2]
 PRODUCT = ("cli", "simulator", "ingress", "workers", "shared")
 MODULES = sorted(chain.from_iterable((ROOT / room).rglob("*.py") for room in PRODUCT))
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
-REPLACED_SOON = {"rabbitmq_notices", "rabbitmq_places"}
-"""In shared/quota: they go away with the quota over RabbitMQ."""
 
 
 def _name(path: Path) -> str:
@@ -27,7 +25,7 @@ def prefixed(path: Path) -> str:
 
 def test_a_family_of_files_is_a_folder():
     """No file is told apart from its neighbours by a prefix that repeats a name."""
-    files = [path for path in (*MODULES, *TESTS) if path.stem not in REPLACED_SOON]
+    files = [*MODULES, *TESTS]
     assert {str(path.relative_to(ROOT)): prefixed(path) for path in files if prefixed(path)} == {}
 
 

@@ -114,6 +114,16 @@ class RabbitQueue:
         if lanes:
             await self._outbox.to_lanes(message, lanes)
 
+    async def agree(self, state: str) -> None:
+        """
+        Make sure that all who use these queues have the *state* of this name.
+
+        Raises:
+            ConfigurationError: Somebody has another one.
+            QueueUnavailable: The broker is away.
+        """
+        await self._topology.agree(self._publishing.channel, state)
+
     def consume(self, lane: Lane, limit: int) -> AbstractAsyncContextManager[RabbitConsumer]:
         """
         Return a consumer of *lane* with at most *limit* unsettled deliveries.

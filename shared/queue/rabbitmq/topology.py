@@ -49,6 +49,11 @@ class Topology:
         return f"{self.prefix}.parked.looking"
 
     @property
+    def state(self) -> str:
+        """The queue that is never used: which state its users have is among its arguments, which cannot be changed."""
+        return f"{self.prefix}.state.v1"
+
+    @property
     def dead(self) -> str:
         """The queue, and the exchange before it, of messages suspected of killing their workers."""
         return f"{self.prefix}.dead.v1"
@@ -107,6 +112,33 @@ class Topology:
         except QueueUnavailable as error:
             if isinstance(error.__cause__, ChannelPreconditionFailed):
                 raise ConfigurationError([_what_to_do(error.__cause__)]) from error
+            raise
+        finally:
+            await close_channel(channel)
+
+    async def agree(self, open_channel: OpenChannel, state: str) -> None:
+        """
+        Make sure that all who use these queues have the *state* of this name.
+
+        Raises:
+            ConfigurationError: Somebody has another one.
+        """
+        channel = await open_channel()
+        try:
+            with translated("compare the state"):
+                async with asyncio.timeout(DECLARE_SECONDS):
+                    await channel.declare_queue(
+                        self.state, durable=True, arguments={"x-dead-letter-exchange": f"state {state}"}
+                    )
+        except QueueUnavailable as error:
+            if isinstance(error.__cause__, ChannelPreconditionFailed):
+                raise ConfigurationError(
+                    [
+                        "QUDAO_STATE_URL: other processes on this broker keep the state elsewhere, so the quota would be "
+                        "used twice. Name one PostgreSQL database in all (a SQLite file serves one machine alone). If "
+                        f"the state has moved, stop all of them and delete the queue {self.state}"
+                    ]
+                ) from error
             raise
         finally:
             await close_channel(channel)

@@ -138,6 +138,11 @@ class PostgresQuota:
                 return grant
             grant.release()
 
+    async def store(self) -> str:
+        """Return what tells this database from any other."""
+        (row,) = await self._database.fetch("SELECT id FROM qudao_store")
+        return str(row["id"])
+
     async def snapshot(self) -> Snapshot:
         """Return what is used now, by all processes of the deployment."""
         limits = self._limits

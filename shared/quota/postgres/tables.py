@@ -10,6 +10,7 @@ from typing import Final
 
 STEPS: Final = (
     """
+CREATE TABLE qudao_store AS SELECT md5(random()::text || clock_timestamp()::text) AS id;
 CREATE TABLE qudao_api (corp text, endpoint text, PRIMARY KEY (corp, endpoint));
 CREATE TABLE qudao_worker (
     corp text, worker text, seen double precision NOT NULL, died double precision, file text NOT NULL,

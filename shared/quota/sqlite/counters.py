@@ -102,6 +102,10 @@ class SqliteQuota:
                 return grant
             grant.release()
 
+    async def store(self) -> str:
+        """Return what tells this file from any other."""
+        return await self._database.read(lambda connection: str(connection.execute("SELECT id FROM quota_store").get))
+
     async def snapshot(self) -> Snapshot:
         """Return what is used now, by all processes that share the file."""
 
