@@ -134,8 +134,8 @@ class Topology:
             if isinstance(error.__cause__, ChannelPreconditionFailed):
                 raise ConfigurationError(
                     [
-                        "QUDAO_STATE_URL: other processes on this broker keep the state elsewhere, so the quota would be "
-                        "used twice. Name one PostgreSQL database in all (a SQLite file serves one machine alone). If "
+                        "QUDAO_STATE_URL: other processes on this broker keep the state elsewhere, so the quota would "
+                        "be used twice. Name one PostgreSQL database in all (a SQLite file is for one machine). If "
                         f"the state has moved, stop all of them and delete the queue {self.state}"
                     ]
                 ) from error

@@ -1,0 +1,96 @@
+"""Where the state is: in one place for all processes of a deployment, or some of them do not start."""
+
+import asyncio
+
+import pytest
+
+from simulator import Simulator, SimulatorConfig, run_simulator
+from tests.e2e.processes import qudao, receives, run_to_end, settings, until
+from tests.rigs.marks import marking
+
+
+@pytest.fixture
+async def wecom():
+    simulator = Simulator(SimulatorConfig.quiet())
+    simulator.add_contact_way("qd_expo26", ["lin.qiao"])
+    async with run_simulator(simulator) as server:
+        yield simulator, server.url
+
+
+async def test_customers_are_marked_with_the_state_in_postgresql(tmp_path, amqp_url, postgres_url, prefix):
+    """Messages in RabbitMQ, the quota in PostgreSQL: a customer is marked, and `status` shows the calls."""
+    env = {"QUDAO_QUEUE_URL": amqp_url, "QUDAO_QUEUE_PREFIX": prefix, "QUDAO_STATE_URL": postgres_url}
+    async with marking(tmp_path, env) as rig:
+        relation = await rig.scan("qd_unset", name="Nana")
+        assert relation.remark == "微博-Nana"
+        _, out, _ = await run_to_end("status", "--json", folder=tmp_path, env=rig.env)
+        assert '"endpoint": "externalcontact/remark"' in out
+        assert not (tmp_path / "var" / "state.db").exists()
+
+
+async def test_a_second_store_on_one_broker_is_refused(tmp_path, wecom, amqp_url, postgres_url, prefix):
+    """A worker of another folder would count the quota a second time: it does not start, and says what to set."""
+    simulator, url = wecom
+    queue = {"QUDAO_QUEUE_URL": amqp_url, "QUDAO_QUEUE_PREFIX": prefix}
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+    env = settings(simulator, url, tmp_path / "one", **queue)
+    async with qudao("run", folder=tmp_path / "one", env=env) as process:
+        await receives(process, simulator)
+        for more in ({}, {"QUDAO_STATE_URL": postgres_url}):
+            env = settings(simulator, url, tmp_path / "other", **queue, **more)
+            code, _, err = await run_to_end("worker", folder=tmp_path / "other", env=env)
+            assert code == 2
+            assert "QUDAO_STATE_URL" in err
+            assert "keep the state elsewhere" in err
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("postgresql://qudao:wrong@{where}", "the password is refused"),
+        ("postgresql://nobody:x@{where}", "the password is refused"),
+        ("{known}x", "there is no such database"),
+        ("postgresql://qudao:x@127.0.0.1:1/qudao", "cannot be reached"),
+        ("mysql://x/y", "must be postgresql://"),
+        ("postgresql://host", "must be postgresql://"),
+    ],
+)
+async def test_a_store_that_cannot_be_used_is_told_without_its_password(tmp_path, wecom, postgres_url, url, why):
+    """In one line, by the setting's name."""
+    simulator, api = wecom
+    given = url.format(where=postgres_url.partition("@")[2], known=postgres_url)
+    env = settings(simulator, api, tmp_path, QUDAO_STATE_URL=given)
+    code, _, err = await run_to_end("worker", folder=tmp_path, env=env)
+    assert code in (1, 2)
+    assert why in err
+    assert "wrong" not in err
+    assert postgres_url.partition("@")[0].rpartition(":")[2] not in err
+
+
+async def test_a_newer_qudao_s_database_is_refused(tmp_path, wecom, server):
+    """Its tables may mean something else; what to do is said."""
+    import asyncpg
+
+    simulator, api = wecom
+    env = settings(simulator, api, tmp_path, QUDAO_STATE_URL=server.url)
+    assert (await run_to_end("status", folder=tmp_path, env=env))[0] == 0
+    connection = await asyncpg.connect(server.url)
+    await connection.execute("UPDATE qudao_schema SET step = 99")
+    await connection.close()
+    code, _, err = await run_to_end("worker", folder=tmp_path, env=env)
+    assert (code, "a newer Qudao has used this database" in err) == (2, True)
+
+
+async def test_a_database_that_restarts_parks_nobody(tmp_path, server):
+    """Customers who come while it is away wait, and are marked within seconds of its return."""
+    async with marking(tmp_path, {"QUDAO_STATE_URL": server.url}) as rig:
+        await rig.scan("qd_unset", name="before")
+        await asyncio.to_thread(server.stop)
+        scan = await rig.simulator.scan(state="qd_unset", customer={"name": "Nana"})
+        relation = rig.simulator.relation(scan.userid, scan.external_userid)
+        await asyncio.sleep(3.0)
+        assert relation.remark is None
+        await asyncio.to_thread(server.start)
+        await until(lambda: relation.remark, seconds=25)
+        assert not any(line["event"] == "delivery.parked" for line in rig.process.lines)
