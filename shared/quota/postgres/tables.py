@@ -124,14 +124,6 @@ BEGIN
     used_minute := used_minute + running;
     used_hour := used_hour + running;
 
-    DELETE FROM qudao_waiting WHERE corp = c AND endpoint = e AND worker = me;
-    IF array_length(wanted, 1) > 0 THEN
-        INSERT INTO qudao_waiting VALUES (c, e, me, false, now - ages[1]);
-    END IF;
-    IF array_length(urgent, 1) > 0 THEN
-        INSERT INTO qudao_waiting VALUES (c, e, me, true, now - ages[2]);
-    END IF;
-
     only_fast := used_minute + 1 > limits[3] OR used_hour + 1 > limits[4];
     in_line := CASE WHEN only_fast THEN urgent ELSE wanted END;
     my_rank := now - coalesce(ages[CASE WHEN only_fast THEN 2 ELSE 1 END], 0);
@@ -156,6 +148,11 @@ BEGIN
         used_minute := used_minute + 1;
         used_hour := used_hour + 1;
     END LOOP;
+    DELETE FROM qudao_waiting WHERE corp = c AND endpoint = e AND worker = me;
+    IF cardinality(wanted) > cardinality(ids) THEN
+        INSERT INTO qudao_waiting SELECT c, e, me, f.fast, now - f.age
+            FROM (VALUES (false, ages[1]), (true, ages[2])) AS f (fast, age) WHERE f.age IS NOT NULL;
+    END IF;
     IF only_fast AND array_length(ids, 1) IS NULL AND array_length(wanted, 1) > 0 THEN
         closed := CASE WHEN array_length(urgent, 1) > 0 THEN 'fast' ELSE wanted[1] END;
     END IF;
