@@ -18,7 +18,7 @@ from simulator.calls import ApiError, Call, FilePart, Result
 from simulator.config import MalformedJson, RateCheck
 from simulator.connections import hang, reset, slow
 from simulator.corp import App
-from simulator.endpoints import Endpoint, endpoints
+from simulator.endpoints import OLD_PATHS, Endpoint, endpoints
 from simulator.errmsgs import ERRMSGS, errmsg
 from simulator.faults import Fault, FaultRule
 from simulator.journal import NO_ERRCODE, Kind
@@ -87,7 +87,7 @@ class CgiBin:
 
     def add_routes(self, app: web.Application) -> None:
         """Serve every API under *app*, whatever the method."""
-        for name in ("gettoken", *self._endpoints):
+        for name in ("gettoken", *self._endpoints, *OLD_PATHS):
             app.router.add_route("*", f"{_PREFIX}{name}", self._answer)
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
@@ -95,7 +95,9 @@ class CgiBin:
         scenario = self._scenario
         if scenario.config.https_redirect:
             return web.Response(status=301, headers={"Location": f"https://{request.host}{request.path_qs}"})
-        name = sys.intern(request.path[len(_PREFIX) :])  # the journal keeps it, a million times
+        path = request.path[len(_PREFIX) :]
+        old = OLD_PATHS.get(path)
+        name = old.now if old else sys.intern(path)  # the journal keeps it, a million times
         endpoint = self._endpoints.get(name)
         uploads = endpoint is not None and endpoint.uploads
         body = await _form(request) if uploads else _parse(await request.read()) if request.body_exists else {}
@@ -111,7 +113,10 @@ class CgiBin:
         result, failure = await self._attend(arrival)
         hint = scenario.ids.hint(arrival.started)
         self._record(arrival, failure, hint)
-        return await self._deliver(arrival, self._payload(arrival, result, failure, hint))
+        payload = self._payload(arrival, result, failure, hint)
+        if old:
+            payload = {old.renamed.get(field, field): value for field, value in payload.items()}
+        return await self._deliver(arrival, payload)
 
     def _address(self, request: web.Request) -> str:
         if self._scenario.config.trust_forwarded_for and "X-Forwarded-For" in request.headers:

@@ -162,6 +162,7 @@ class Simulator:
         state: str = "",
         userid: str = "",
         customer: Mapping[str, Any] | str | None = None,
+        add_way: int = 1,
     ) -> Scan:
         """
         Let a customer scan the code named by *config_id* or *state*; see ``Scanner.scan``.
@@ -169,7 +170,7 @@ class Simulator:
         Waits while ``callback_backlog`` events are undelivered, so that memory stays flat however long customers scan.
         """
         await self.scenario.outbox.room(self.config.callback_backlog)
-        return self._scanner.scan(config_id=config_id, state=state, userid=userid, customer=customer)
+        return self._scanner.scan(config_id=config_id, state=state, userid=userid, customer=customer, add_way=add_way)
 
     def act(self, action: Action | str, userid: str, external_userid: str, **arguments: Any) -> Follow:  # noqa: ANN401 - each action's own
         """
