@@ -39,6 +39,10 @@ class Scan:
     state: str = ""
 
 
+_OF_A_PERSON = ("name", "type", "gender", "corp_name", "person")
+"""What a customer brings along from another corp; ids differ."""
+
+
 class Scanner:
     """Lets customers scan codes."""
 
@@ -63,7 +67,8 @@ class Scanner:
             state: Instead of it; the newest code with this state.
             userid: The member that a code for several members leads to; otherwise by chance.
             customer: None for a new one, an ``external_userid`` for a known one, or a new one's fields
-                (``name``, ``type``, ``gender``, ``corp_name``, ``external_userid``).
+                (``name``, ``type``, ``gender``, ``corp_name``, ``external_userid``). An id that only another corp
+                knows means the same person, who has an id of their own here.
             add_way: Where they met the code, in WeCom's numbers: 1 for a scan, 10 for WeChat Channels (视频号).
         """
         scenario = self._scenario
@@ -126,6 +131,13 @@ class Scanner:
         known = scenario.corp.customers.get(fields.get("external_userid", ""))
         if known is not None:
             return known
+        stranger = scenario.world.customer(fields.get("external_userid", ""))
+        if stranger is not None:
+            known = next((c for c in scenario.corp.customers.values() if c.person == stranger.person), None)
+            if known is not None:
+                return known
+            fields = {name: getattr(stranger, name) for name in _OF_A_PERSON} | fields
+            del fields["external_userid"]
         fields.setdefault("external_userid", scenario.ids.external_userid())
         fields.setdefault("name", nickname(scenario.random))
         fields.setdefault("gender", scenario.random.choice((0, 1, 2)))
