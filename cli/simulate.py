@@ -31,7 +31,11 @@ _FAULT_HELP = (
 def simulate(
     *,
     listen: Annotated[str, typer.Option(help="HOST:PORT to serve on; port 0 takes a free one.")] = "127.0.0.1:8090",
-    callback_url: Annotated[str, typer.Option(help="Where the app under test receives callbacks.")] = "",
+    callback_url: Annotated[
+        list[str] | None,
+        typer.Option(help="Where the app under test receives callbacks; again for those of further corps, in order."),
+    ] = None,
+    corps: Annotated[int, typer.Option(min=1, help="Corps; all but the first have made-up ids and secrets.")] = 1,
     corp_id: Annotated[str, typer.Option(help="The corp.")] = CORP_ID,
     agent_id: Annotated[int, typer.Option(help="The app's agentid.")] = APP.agent_id,
     secret: Annotated[str, typer.Option(help="The app's secret.")] = APP.secret,
@@ -57,15 +61,19 @@ def simulate(
     try:
         host, port = _address(listen)
         knobs = _knobs(config, {"latency_scale": latency_scale, "seed": seed})
-        app = replace(APP, agent_id=agent_id, secret=secret, token=token, aes_key=aes_key, callback_url=callback_url)
+        app = replace(APP, agent_id=agent_id, secret=secret, token=token, aes_key=aes_key)
         members = {f"staff{number}": f"员工{number}" for number in range(1, staff + 1)}
-        simulator = Simulator(knobs, corp_id=corp_id, app=app, staff=members)
+        urls = _each(callback_url or [], corps)
+        simulator = Simulator(knobs, corp_id=corp_id, app=app, callback_url=urls[0], staff=members)
+        for url in urls[1:]:
+            simulator.add_corp(callback_url=url, staff=members)
         rules = [fault_rule(text) for text in fault or ()]
     except ValueError as error:
         fail(2, str(error))
-    for rule in rules:
-        simulator.faults.add(rule)
-    simulator.populate(existing)
+    for corp in simulator.corps:
+        for rule in rules:
+            corp.faults.add(replace(rule))
+        corp.populate(existing)
     states = [*(channel or ()), *(f"demo{number}" for number in range(1, channels + 1))]
     play = _Play(simulator, states, scan_rate=scan_rate, duration=duration, as_json=as_json)
     run_async(lambda: play.run(host, port))
@@ -97,43 +105,63 @@ class _Play:
         return 0
 
     async def _serve(self, server: Server) -> None:
-        ways = [self._simulator.add_contact_way(state) for state in self._states]
-        self._introduce(server, dict(zip(self._states, ways, strict=True)))
+        ways = [self._ways(corp) for corp in self._simulator.corps]
+        self._introduce(server.url, ways)
         async with asyncio.TaskGroup() as group:
-            scanning = group.create_task(self._scan(ways))
+            scanning = group.create_task(self._scan([list(made.values()) for made in ways]))
             try:
                 async with asyncio.timeout(self._duration or None):
                     await self._stop.wait()
             except TimeoutError:
                 pass
             scanning.cancel()
-        log.info("simulator.stopped", **self._simulator.summary())
+        for corp in self._simulator.corps:
+            log.info("simulator.stopped", corp_id=corp.corp.corp_id, **corp.summary())
 
-    def _introduce(self, server: Server, ways: dict[str, str]) -> None:
-        settings = self._simulator.settings(server.url)
+    def _ways(self, corp: Simulator) -> dict[str, str]:
+        """Make the contact ways of *corp* and return their ids by state."""
+        return {state: corp.add_contact_way(state) for state in self._states}
+
+    def _introduce(self, url: str, ways: Sequence[dict[str, str]]) -> None:
+        corps = [
+            {"settings": corp.settings(url), "contact_ways": made}
+            for corp, made in zip(self._simulator.corps, ways, strict=True)
+        ]
         if self._as_json:
-            document = {"url": server.url, "settings": settings, "contact_ways": ways}
+            document = {"url": url, **corps[0]} | ({"more_corps": corps[1:]} if corps[1:] else {})
             sys.stdout.write(orjson.dumps(document).decode() + "\n")
         else:
-            lines = [f"# WeCom simulator at {server.url}; control API below {server.url}/_simulator/"]
-            lines += [f"{name}={value}" for name, value in settings.items()]
-            lines += [f"# contact way {config_id} state {state}" for state, config_id in ways.items()]
+            lines = [f"# WeCom simulator at {url}; control API below {url}/_simulator/"]
+            for number, corp in enumerate(corps, start=1):
+                lines += [f"# corp {number}: {corp['settings']['QUDAO_CORP_ID']}"] if number > 1 else []
+                lines += [f"{name}={value}" for name, value in corp["settings"].items()]
+                lines += [
+                    f"# contact way {config_id} state {state}" for state, config_id in corp["contact_ways"].items()
+                ]
             sys.stdout.write("\n".join(lines) + "\n")
         sys.stdout.flush()
 
-    async def _scan(self, ways: Sequence[str]) -> None:
-        """Let new customers scan at the rate asked for, evenly over the channels."""
+    async def _scan(self, ways: Sequence[list[str]]) -> None:
+        """Let new customers scan at the rate asked for, evenly over the corps and their channels."""
         if not self._scan_rate:
             return
         chance = random.Random(self._simulator.config.seed)  # noqa: S311 - a scenario, no secret
         loop = asyncio.get_running_loop()
         due = loop.time()
         while True:
-            known = ways or list(self._simulator.corp.ways)
+            corp, made = chance.choice(list(zip(self._simulator.corps, ways, strict=True)))
+            known = made or list(corp.corp.ways)
             if known:
-                await self._simulator.scan(config_id=chance.choice(known))
+                await corp.scan(config_id=chance.choice(known))
             due += chance.expovariate(self._scan_rate)
             await asyncio.sleep(max(0.0, due - loop.time()))
+
+
+def _each(callback_urls: Sequence[str], corps: int) -> list[str]:
+    """Return the callback URL of each of so many corps, "" for those without."""
+    if len(callback_urls) > corps:
+        raise ValueError(f"--callback-url is given {len(callback_urls)} times for --corps {corps}")
+    return [*callback_urls, *[""] * (corps - len(callback_urls))]
 
 
 def _address(listen: str) -> tuple[str, int]:

@@ -1,8 +1,9 @@
 """`qudao status`: how much waits where and how old it is, what is used of the quota, and what is held back and why."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import tzinfo
-from typing import Any
+from typing import Any, Final
 
 from rich.console import Console
 from rich.table import Table
@@ -12,10 +13,16 @@ from cli.failures import run_async
 from cli.options import AsJson
 from cli.output import duration, moment, print_json, print_table
 from cli.times import CLOCK
+from shared.domain.ids import CorpId
 from shared.logs import configure_logging
-from shared.queue.port import Depth
+from shared.queue.port import Depth, EventQueue
 from shared.quota.port import Hold, Snapshot, Usage, WorkerSeen
 from shared.settings import load_settings
+from workers.other_corps import MOST_LOOKED_AT, parked_by_corp
+from workers.policy import SHARED_QUEUE_REMEDY
+
+LOOK_SECONDS: Final = 5.0
+"""Longest wait for somebody else who works on what is parked."""
 
 
 def status(as_json: AsJson = False) -> None:
@@ -29,8 +36,9 @@ async def _status(*, as_json: bool) -> None:
     async with open_deployment(settings, onlooker=True) as deployment:
         depths = await deployment.queue.depths(ages=True)
         snapshot = await deployment.quota.snapshot()
+        others = await _others(deployment.queue, settings.corp_id) if _parked(depths) and settings.corp_id else {}
     if as_json:
-        print_json(_document(depths, snapshot))
+        print_json(_document(depths, snapshot, others))
         return
     console = Console()
     print_table(_queue(depths))
@@ -40,9 +48,34 @@ async def _status(*, as_json: bool) -> None:
         console.print(_hold(hold, settings.time_zone), style="yellow", markup=False)
     if not snapshot.holds:
         console.print("No API is held back.")
+    for line in _sharing(others, _parked(depths)):
+        console.print(line, style="yellow", markup=False)
 
 
-def _document(depths: Sequence[Depth], snapshot: Snapshot) -> dict[str, Any]:
+def _parked(depths: Sequence[Depth]) -> int:
+    return sum(depth.messages for depth in depths if depth.name == "parked")
+
+
+async def _others(queue: EventQueue, own: CorpId) -> Mapping[CorpId, int] | None:
+    """Return how many of the parked messages are of each other corp; None while somebody else works on them."""
+    try:
+        async with asyncio.timeout(LOOK_SECONDS):
+            found = await parked_by_corp(queue)
+    except TimeoutError:
+        return None
+    return {corp: count for corp, count in found.items() if corp != own}
+
+
+def _sharing(others: Mapping[CorpId, int] | None, parked: int) -> Iterator[str]:
+    if others is None:
+        yield "Whose messages are parked was not looked at: somebody is working on them."
+        return
+    looked_at = f" of the {MOST_LOOKED_AT:,} messages looked at" if parked > MOST_LOOKED_AT else " messages"
+    for corp, count in others.items():
+        yield f"{corp}, another corp, has {count:,}{looked_at} parked here: two share a queue; {SHARED_QUEUE_REMEDY}."
+
+
+def _document(depths: Sequence[Depth], snapshot: Snapshot, others: Mapping[CorpId, int] | None) -> dict[str, Any]:
     return {
         "queue": [
             {"name": depth.name, "messages": depth.messages, "oldest_seconds": depth.oldest_seconds} for depth in depths
@@ -70,6 +103,7 @@ def _document(depths: Sequence[Depth], snapshot: Snapshot) -> dict[str, Any]:
             }
             for hold in snapshot.holds
         ],
+        "other_corps": None if others is None else [{"corp": corp, "parked": count} for corp, count in others.items()],
         "workers": [
             {"name": worker.name, "seen": worker.seen, "channels_file": worker.file} for worker in snapshot.workers
         ],

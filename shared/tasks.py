@@ -8,7 +8,7 @@ from typing import Any
 
 @asynccontextmanager
 async def beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Run *work*, which never ends by itself, beside the context; errors of the context leave it unwrapped."""
+    """Run *work* beside the context, at the longest until its end; errors of the context leave it unwrapped."""
     group = asyncio.TaskGroup()
     await group.__aenter__()
     task = group.create_task(work)

@@ -7,7 +7,7 @@ Token from the query, then address, app, body, parameters, objects, and the limi
 
 import asyncio
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from simulator.calls import ApiError, Call, FilePart, Result
 from simulator.config import MalformedJson, RateCheck
 from simulator.connections import hang, reset, slow
 from simulator.corp import App
-from simulator.endpoints import Endpoint, endpoints
+from simulator.endpoints import OLD_PATHS, Endpoint, endpoints
 from simulator.errmsgs import ERRMSGS, errmsg
 from simulator.faults import Fault, FaultRule
 from simulator.journal import NO_ERRCODE, Kind
@@ -78,24 +78,27 @@ class Arrival:
 
 
 class CgiBin:
-    """Serves ``/cgi-bin/``."""
+    """Serves ``/cgi-bin/`` to the clients of one corp; see :func:`add_routes`."""
 
     def __init__(self, scenario: Scenario, tokens: Tokens) -> None:
         self._scenario = scenario
         self._tokens = tokens
         self._endpoints = endpoints()
 
-    def add_routes(self, app: web.Application) -> None:
-        """Serve every API under *app*, whatever the method."""
-        for name in ("gettoken", *self._endpoints):
-            app.router.add_route("*", f"{_PREFIX}{name}", self._answer)
+    def is_for(self, request: web.Request) -> bool:
+        """Tell whether *request* is to this corp: asks for a token of it, or has one that it issued."""
+        if request.path == f"{_PREFIX}gettoken":
+            return request.query.get("corpid") == self._scenario.corp.corp_id
+        return self._tokens.knows(request.query.get("access_token", ""))
 
-    async def _answer(self, request: web.Request) -> web.StreamResponse:
+    async def answer(self, request: web.Request) -> web.StreamResponse:
         """Serve one call: wait its time, execute, journal, and answer or fail to."""
         scenario = self._scenario
         if scenario.config.https_redirect:
             return web.Response(status=301, headers={"Location": f"https://{request.host}{request.path_qs}"})
-        name = sys.intern(request.path[len(_PREFIX) :])  # the journal keeps it, a million times
+        path = request.path[len(_PREFIX) :]
+        old = OLD_PATHS.get(path)
+        name = old.now if old else sys.intern(path)  # the journal keeps it, a million times
         endpoint = self._endpoints.get(name)
         uploads = endpoint is not None and endpoint.uploads
         body = await _form(request) if uploads else _parse(await request.read()) if request.body_exists else {}
@@ -111,7 +114,10 @@ class CgiBin:
         result, failure = await self._attend(arrival)
         hint = scenario.ids.hint(arrival.started)
         self._record(arrival, failure, hint)
-        return await self._deliver(arrival, self._payload(arrival, result, failure, hint))
+        payload = self._payload(arrival, result, failure, hint)
+        if old:
+            payload = {old.renamed.get(field, field): value for field, value in payload.items()}
+        return await self._deliver(arrival, payload)
 
     def _address(self, request: web.Request) -> str:
         if self._scenario.config.trust_forwarded_for and "X-Forwarded-For" in request.headers:
@@ -223,13 +229,24 @@ class CgiBin:
             case Fault.HTML:
                 return web.Response(body=_ERROR_PAGE, content_type="text/html")
             case Fault.TIMEOUT_BEFORE | Fault.TIMEOUT_AFTER:
-                return await hang(request, rule.seconds, self._scenario.stopping)
+                return await hang(request, rule.seconds, self._scenario.world.stopping)
             case Fault.SLOW_BODY:
                 return await slow(request, body, headers, rule.seconds)
             case Fault.RESET | Fault.RESET_AFTER:
                 return reset(request)
             case Fault.ERRCODE | Fault.NO_EFFECT:
                 return web.Response(body=body, headers=headers)
+
+
+def add_routes(app: web.Application, corps: Sequence[CgiBin]) -> None:
+    """Serve every API under *app*, whatever the method. What is for none of *corps* is refused by the first."""
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        corp = next((corp for corp in corps if corp.is_for(request)), corps[0])
+        return await corp.answer(request)
+
+    for name in ("gettoken", *endpoints(), *OLD_PATHS):
+        app.router.add_route("*", f"{_PREFIX}{name}", answer)
 
 
 def _member_of(query: Mapping[str, str], body: object) -> str:

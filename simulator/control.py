@@ -1,6 +1,6 @@
 """The control API, ``/_simulator/…``: the same things as in Python, as JSON, for other processes and languages."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, fields
 from typing import Any
 
@@ -21,15 +21,13 @@ _FILTERS = ("kind", "endpoint", "userid", "external_userid", "hint", "note")
 
 
 class Control:
-    """Directs a simulator over HTTP."""
+    """Directs one corp of a simulator over HTTP; see :func:`add_routes`."""
 
     def __init__(self, simulator: Simulator, sender: CallbackSender) -> None:
         self._simulator = simulator
         self._sender = sender
-
-    def add_routes(self, app: web.Application) -> None:
-        """Serve the control API under *app*."""
-        routes: dict[tuple[str, str], _Handler] = {
+        self.handlers: dict[tuple[str, str], _Handler] = {
+            ("GET", "corps"): self._corps,
             ("POST", "scan"): self._scan,
             ("POST", "populate"): self._populate,
             ("POST", "relations"): self._act,
@@ -50,8 +48,10 @@ class Control:
             ("GET", "verify"): self._truth,
             ("GET", "rules"): self._rules,
         }
-        for (method, path), handler in routes.items():
-            app.router.add_route(method, f"/_simulator/{path}", _json(handler))
+
+    async def _corps(self, _: web.Request, __: dict[str, Any]) -> object:
+        corps = [simulator.corp for simulator in self._simulator.corps]
+        return {"corps": [{"corp_id": corp.corp_id, "corp_name": corp.name} for corp in corps]}
 
     async def _scan(self, _: web.Request, body: dict[str, Any]) -> object:
         count = int(body.pop("count", 1))
@@ -146,6 +146,23 @@ class Control:
 
     async def _rules(self, _: web.Request, __: dict[str, Any]) -> object:
         return broken_rules(self._simulator.scenario)
+
+
+def add_routes(app: web.Application, controls: Mapping[str, Control]) -> None:
+    """Serve the control API under *app*: for the corp whose ``corp_id`` is in the query, else for the first."""
+    first = next(iter(controls))
+
+    def chosen(route: tuple[str, str]) -> _Handler:
+        async def handle(request: web.Request, body: dict[str, Any]) -> object:
+            corp_id = request.query.get("corp_id", first)
+            if corp_id not in controls:
+                raise ValueError(f"there is no corp {corp_id}")
+            return await controls[corp_id].handlers[route](request, body)
+
+        return handle
+
+    for method, path in controls[first].handlers:
+        app.router.add_route(method, f"/_simulator/{path}", _json(chosen((method, path))))
 
 
 def _shown(app: App) -> dict[str, Any]:

@@ -96,7 +96,11 @@ class Member:
 
 @dataclass(slots=True, kw_only=True)
 class Customer:
-    """A customer. ``type`` 1 is a WeChat user, 2 a user of another corp's WeCom."""
+    """
+    A customer. ``type`` 1 is a WeChat user, 2 a user of another corp's WeCom.
+
+    ``person`` is the human being: the same for what several corps know under ids of their own.
+    """
 
     external_userid: str
     name: str
@@ -104,7 +108,11 @@ class Customer:
     gender: int = 0
     unionid: str = ""
     corp_name: str = ""
+    person: str = ""
     relations: dict[str, "Follow"] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        self.person = self.person or self.external_userid
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

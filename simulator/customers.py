@@ -12,6 +12,13 @@ _BATCH_LIMIT = 100
 _MOST_CURSORS = 10_000
 
 
+_ATTRIBUTES = [
+    {"type": 0, "name": "职位", "text": {"value": "经理"}},
+    {"type": 1, "name": "官网", "web": {"url": "https://example.com/", "title": "首页"}},
+    {"type": 2, "name": "商城", "miniprogram": {"appid": "wx0000000000000000", "pagepath": "/index", "title": "商城"}},
+]
+"""What a WeCom user shows to others: one attribute of each kind."""
+
 _CHANNELS_WAY = 10
 """add_way of a customer who came through WeChat Channels (视频号)."""
 
@@ -90,10 +97,7 @@ def _contact(customer: Customer) -> Result:
         contact["corp_name"] = customer.corp_name
         contact["corp_full_name"] = customer.corp_name
         contact["position"] = ""
-        contact["external_profile"] = {
-            "external_corp_name": customer.corp_name,
-            "external_attr": [{"type": 0, "name": "职位", "text": {"value": "经理"}}],
-        }
+        contact["external_profile"] = {"external_corp_name": customer.corp_name, "external_attr": _ATTRIBUTES}
     return contact
 
 

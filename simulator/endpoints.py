@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from simulator import contact_ways, customers, media, remarks, tags, welcomes
 from simulator.calls import Call, Result
@@ -55,6 +55,28 @@ def endpoints() -> dict[str, Endpoint]:
         "get_api_domain_ip": addresses,
         "media/upload": Endpoint(serve=media.upload, customer_contact=False, uploads=True),
     }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OldPath:
+    """A path of before 2019-05-23, served still: its successor, and the old names of what its answers hold."""
+
+    now: str
+    renamed: Mapping[str, str] = field(default_factory=dict)
+
+
+OLD_PATHS: Final = {
+    "crm/get_customer_contacts": OldPath(
+        now="externalcontact/get_follow_user_list", renamed={"follow_user": "customer_contacts"}
+    ),
+    "crm/get_external_contact_list": OldPath(now="externalcontact/list"),
+    "crm/get_external_contact": OldPath(now="externalcontact/get"),
+    "crm/add_contact_way": OldPath(now="externalcontact/add_contact_way"),
+    "crm/get_contact_way": OldPath(now="externalcontact/get_contact_way"),
+    "crm/update_contact_way": OldPath(now="externalcontact/update_contact_way"),
+    "crm/del_contact_way": OldPath(now="externalcontact/del_contact_way"),
+}
+"""What is younger than the new paths never had an old one."""
 
 
 def _relation(body: Mapping[str, Any]) -> tuple[str, ...]:

@@ -1,6 +1,8 @@
 """Opaque ids in the shapes WeCom gives them."""
 
 import string
+from collections.abc import Iterator
+from itertools import count
 from random import Random
 
 _MIXED = string.ascii_letters + string.digits
@@ -11,12 +13,29 @@ _HEX = "0123456789abcdef"
 class Identifiers:
     """Makes ids from one seeded source, so that a scenario can be repeated."""
 
-    def __init__(self, random: Random) -> None:
+    def __init__(self, random: Random, calls: Iterator[int] | None = None) -> None:
+        """*calls* numbers the calls of everybody among whom a trace id is to be found."""
         self._random = random
-        self._calls = 0
+        self._calls = calls or count(1)
 
     def _text(self, alphabet: str, length: int) -> str:
         return "".join(self._random.choices(alphabet, k=length))
+
+    def corp_id(self) -> str:
+        """Return a corp's id."""
+        return "ww" + self._text(_HEX, 16)
+
+    def secret(self) -> str:
+        """Return an app's secret."""
+        return self._text(_TOKEN, 43)
+
+    def callback_token(self) -> str:
+        """Return what an app's callbacks are signed with."""
+        return self._text(_MIXED, 16)
+
+    def aes_key(self) -> str:
+        """Return an EncodingAESKey."""
+        return self._text(_MIXED, 43)
 
     def external_userid(self) -> str:
         """Return a customer's id: ``wm`` or ``wo`` and 30 characters of mixed case."""
@@ -60,5 +79,4 @@ class Identifiers:
 
     def hint(self, now: float) -> str:
         """Return a trace id that no other call has: the Unix time and a running number."""
-        self._calls += 1
-        return f"{int(now)}{self._calls:015d}"
+        return f"{int(now)}{next(self._calls):015d}"

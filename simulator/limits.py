@@ -36,20 +36,26 @@ class SlidingWindow:
 
 
 class FrequencyLimits:
-    """Counters per corp and API, per address and API, and of everything in flight. One corp, so its id is left out."""
+    """
+    One corp's counters per API, and of everything in flight.
 
-    def __init__(self) -> None:
+    Those per address and API are kept in *by_address*, which all corps share.
+    """
+
+    def __init__(self, by_address: dict[tuple[str, str, str], SlidingWindow] | None = None) -> None:
         self.in_flight: Counter[str] = Counter()
         self.most_in_flight: Counter[str] = Counter()
         self._windows: dict[tuple[str, str, str], SlidingWindow] = {}
+        self._by_address = {} if by_address is None else by_address
         self._busy: set[tuple[str, ...]] = set()
 
     def window(self, scope: str, endpoint: str, span: str) -> SlidingWindow:
         """Return the window of *scope* (``corp`` or an address), *endpoint* and *span* (minute, hour, debug)."""
         key = (scope, endpoint, span)
-        found = self._windows.get(key)
+        windows = self._windows if scope == "corp" else self._by_address
+        found = windows.get(key)
         if found is None:
-            found = self._windows[key] = SlidingWindow()
+            found = windows[key] = SlidingWindow()
         return found
 
     def admits(self, endpoint: str, address: str, now: float, config: SimulatorConfig) -> bool:
@@ -100,7 +106,5 @@ class FrequencyLimits:
     def fullest(self, span: str) -> dict[str, int]:
         """Return, per endpoint, the most calls accepted in any *span* (minute or hour) of the corp."""
         return {
-            endpoint: window.fullest
-            for (scope, endpoint, its_span), window in self._windows.items()
-            if scope == "corp" and its_span == span
+            endpoint: window.fullest for (_, endpoint, its_span), window in self._windows.items() if its_span == span
         }

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, fields, replace
+from random import Random
 from typing import Any
 
 from yarl import URL
@@ -12,6 +13,7 @@ from simulator.config import SimulatorConfig
 from simulator.corp import App, ContactWay, Corp, Customer, Follow, Member, RelationStatus
 from simulator.customers import shown_remark
 from simulator.faults import Fault, FaultRule
+from simulator.identifiers import Identifiers
 from simulator.media import keep
 from simulator.names import nickname
 from simulator.qr_images import new_image
@@ -19,6 +21,7 @@ from simulator.scans import Scan, Scanner
 from simulator.scenario import Scenario
 from simulator.tokens import Tokens
 from simulator.verdict import summary, truth
+from simulator.world import World
 
 CORP_ID = "ww9f8e7d6c5b4a3210"
 APP = App(
@@ -33,7 +36,7 @@ STAFF = {"lin.qiao": "林巧", "zhou.yi": "周毅", "wang.fang": "王芳", "chen
 
 class Simulator:
     """
-    A WeCom with one corp. Serve it with ``run_simulator``.
+    A WeCom with one corp. Serve it with ``run_simulator``; for more corps see ``add_corp``.
 
     Nothing is read from or written to disk; two simulators know nothing of each other.
     """
@@ -47,6 +50,7 @@ class Simulator:
         app: App = APP,
         callback_url: str = "",
         staff: Mapping[str, str] | Iterable[str] = STAFF,
+        beside: "Simulator | None" = None,
     ) -> None:
         """
         Set up a corp with one app and its members.
@@ -58,8 +62,14 @@ class Simulator:
             app: Secrets and agentid of the first app; copied.
             callback_url: Where its events go; empty for nowhere.
             staff: userids, with names if it is a mapping.
+            beside: A corp of the WeCom that this one is to be in, too.
+
+        Raises:
+            ValueError: There is such a corp already, or the app's key or callback URL cannot be used.
         """
-        self.scenario = Scenario(config or SimulatorConfig(), Corp(corp_id, corp_name))
+        world = beside.scenario.world if beside else World()
+        self.scenario: Scenario = Scenario(config or SimulatorConfig(), Corp(corp_id, corp_name), world)
+        self.corps: list[Simulator] = beside.corps if beside else []
         self.corp = self.scenario.corp
         self.clock = self.scenario.clock
         self.journal = self.scenario.journal
@@ -72,6 +82,44 @@ class Simulator:
         names = staff if isinstance(staff, Mapping) else dict.fromkeys(staff, "")
         for userid, name in names.items():
             self.put_member(userid, name=name)
+        world.enter(self.corp)
+        self.corps.append(self)
+
+    def add_corp(
+        self,
+        config: SimulatorConfig | None = None,
+        *,
+        corp_id: str = "",
+        corp_name: str = "",
+        app: App | None = None,
+        callback_url: str = "",
+        staff: Mapping[str, str] | Iterable[str] = STAFF,
+    ) -> "Simulator":
+        """
+        Set up another corp in the same WeCom and return it: an object like this one, and one of ``corps``.
+
+        Corps share the address where they are served, the clock, and what is counted by the caller's address. All else
+        each has for itself. Whatever is not given is made up from the seed.
+
+        Raises:
+            ValueError: There is such a corp already, or the app's key or callback URL cannot be used.
+            RuntimeError: The simulator is being served.
+        """
+        if self.scenario.world.url:
+            raise RuntimeError("add corps before the simulator is served")
+        config = config or self.config
+        number = len(self.corps) + 1
+        ids = Identifiers(Random(f"{config.seed}/corp/{number}"))  # noqa: S311 - of a simulated corp
+        made_up_id = ids.corp_id()
+        return Simulator(
+            config,
+            corp_id=corp_id or made_up_id,
+            corp_name=corp_name or f"企业{number}",
+            app=app or replace(APP, secret=ids.secret(), token=ids.callback_token(), aes_key=ids.aes_key()),
+            callback_url=callback_url,
+            staff=staff,
+            beside=self,
+        )
 
     @property
     def config(self) -> SimulatorConfig:
@@ -162,6 +210,7 @@ class Simulator:
         state: str = "",
         userid: str = "",
         customer: Mapping[str, Any] | str | None = None,
+        add_way: int = 1,
     ) -> Scan:
         """
         Let a customer scan the code named by *config_id* or *state*; see ``Scanner.scan``.
@@ -169,7 +218,7 @@ class Simulator:
         Waits while ``callback_backlog`` events are undelivered, so that memory stays flat however long customers scan.
         """
         await self.scenario.outbox.room(self.config.callback_backlog)
-        return self._scanner.scan(config_id=config_id, state=state, userid=userid, customer=customer)
+        return self._scanner.scan(config_id=config_id, state=state, userid=userid, customer=customer, add_way=add_way)
 
     def act(self, action: Action | str, userid: str, external_userid: str, **arguments: Any) -> Follow:  # noqa: ANN401 - each action's own
         """

@@ -10,6 +10,7 @@ import segno
 from aiohttp import web
 
 from simulator.scenario import Scenario
+from simulator.world import World
 
 _PATH = "/wwpic/{image}/0"
 _DOTS = 10
@@ -22,21 +23,21 @@ def new_image(scenario: Scenario) -> str:
 
 def image_url(scenario: Scenario, path: str) -> str:
     """Return where the image of *path* is served; an address of WeCom's while nothing is."""
-    return f"{scenario.url or 'https://wework.qpic.cn'}{path}"
+    return f"{scenario.world.url or 'https://wework.qpic.cn'}{path}"
 
 
 class QrImages:
-    """Serves the images of the contact ways that there are."""
+    """Serves the images of the contact ways that there are, in whichever corp."""
 
-    def __init__(self, scenario: Scenario) -> None:
-        self._scenario = scenario
+    def __init__(self, world: World) -> None:
+        self._world = world
 
     def add_routes(self, app: web.Application) -> None:
         """Serve the images under *app*."""
         app.router.add_get(_PATH, self._answer)
 
     async def _answer(self, request: web.Request) -> web.Response:
-        if not any(way.image == request.path for way in self._scenario.corp.ways.values()):
+        if not any(way.image == request.path for corp in self._world.corps for way in corp.ways.values()):
             return web.Response(status=404)
         return web.Response(body=_draw(request.match_info["image"]), content_type="image/png")
 

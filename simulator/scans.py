@@ -39,6 +39,10 @@ class Scan:
     state: str = ""
 
 
+_OF_A_PERSON = ("name", "type", "gender", "corp_name", "person")
+"""What a customer brings along from another corp; ids differ."""
+
+
 class Scanner:
     """Lets customers scan codes."""
 
@@ -53,6 +57,7 @@ class Scanner:
         state: str = "",
         userid: str = "",
         customer: Mapping[str, Any] | str | None = None,
+        add_way: int = 1,
     ) -> Scan:
         """
         Let *customer* scan the code named by *config_id* or *state*.
@@ -62,7 +67,9 @@ class Scanner:
             state: Instead of it; the newest code with this state.
             userid: The member that a code for several members leads to; otherwise by chance.
             customer: None for a new one, an ``external_userid`` for a known one, or a new one's fields
-                (``name``, ``type``, ``gender``, ``corp_name``, ``external_userid``).
+                (``name``, ``type``, ``gender``, ``corp_name``, ``external_userid``). An id that only another corp
+                knows means the same person, who has an id of their own here.
+            add_way: Where they met the code, in WeCom's numbers: 1 for a scan, 10 for WeChat Channels (视频号).
         """
         scenario = self._scenario
         now = scenario.clock.time()
@@ -75,7 +82,7 @@ class Scanner:
             scan = Scan(outcome=ScanOutcome.NO_MEMBER, config_id=way.config_id, state=fields.get("state", ""))
             return self._record(scan, now)
         who = self._customer(customer)
-        outcome = self._meet(way, fields, member, who)
+        outcome = self._meet(way, fields, member, who, add_way)
         scan = Scan(
             outcome=outcome,
             userid=member.userid,
@@ -124,16 +131,27 @@ class Scanner:
         known = scenario.corp.customers.get(fields.get("external_userid", ""))
         if known is not None:
             return known
+        stranger = scenario.world.customer(fields.get("external_userid", ""))
+        if stranger is not None:
+            known = next((c for c in scenario.corp.customers.values() if c.person == stranger.person), None)
+            if known is not None:
+                return known
+            fields = {name: getattr(stranger, name) for name in _OF_A_PERSON} | fields
+            del fields["external_userid"]
         fields.setdefault("external_userid", scenario.ids.external_userid())
         fields.setdefault("name", nickname(scenario.random))
         fields.setdefault("gender", scenario.random.choice((0, 1, 2)))
         if fields.setdefault("type", 1) == 1:
             fields.setdefault("unionid", scenario.ids.unionid())
+        else:
+            fields.setdefault("corp_name", "远山贸易")
         customer = Customer(**fields)
         scenario.corp.customers[customer.external_userid] = customer
         return customer
 
-    def _meet(self, way: ContactWay, fields: Mapping[str, Any], member: Member, customer: Customer) -> ScanOutcome:
+    def _meet(
+        self, way: ContactWay, fields: Mapping[str, Any], member: Member, customer: Customer, add_way: int
+    ) -> ScanOutcome:
         """Apply the rules of 3.2 to what the two were to each other."""
         earlier = self._scenario.corp.relation(member.userid, customer.external_userid)
         match earlier.status if earlier else None:
@@ -147,6 +165,7 @@ class Scanner:
                 assert earlier is not None
                 return self._come_back(earlier)
         relation = self._relate(way, fields, member, customer)
+        relation.add_way = add_way
         way.adds += 1
         if not fields.get("skip_verify", True):
             relation.status = RelationStatus.PENDING

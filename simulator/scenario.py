@@ -1,12 +1,10 @@
-"""What all parts of the simulator share: the corp, the clock, chance, the journal, and the way out for events."""
+"""What all parts of one simulated corp share: its data, the clock, chance, the journal, and the way out for events."""
 
-import asyncio
 from collections import Counter
 from random import Random
 from typing import Any
 
 from simulator import events
-from simulator.clock import ScenarioClock
 from simulator.config import Envelope, SimulatorConfig
 from simulator.corp import App, Corp, Follow, WelcomeCode
 from simulator.due import DueCallback, DueCallbacks
@@ -14,26 +12,27 @@ from simulator.faults import Faults
 from simulator.identifiers import Identifiers
 from simulator.journal import Journal
 from simulator.limits import FrequencyLimits
+from simulator.world import World
 
 
 class Scenario:
     """One simulated corp in motion. ``config`` may be replaced at any time by :meth:`configure`."""
 
-    def __init__(self, config: SimulatorConfig, corp: Corp) -> None:
+    def __init__(self, config: SimulatorConfig, corp: Corp, world: World) -> None:
+        number = len(world.corps)
         self.config = config
         self.corp = corp
-        self.clock = ScenarioClock()
-        self.random = Random(config.seed)  # noqa: S311 - a repeatable scenario, no secret depends on it
-        self.ids = Identifiers(self.random)
+        self.world = world
+        self.clock = world.clock
+        self.random = Random(f"{config.seed}/{number}" if number else config.seed)  # noqa: S311 - a repeatable scenario, no secret depends on it
+        self.ids = Identifiers(self.random, world.calls)
         self.journal = Journal(config.journal_limit)
-        self.limits = FrequencyLimits()
+        self.limits = FrequencyLimits(world.windows)
         self.faults = Faults(self.random)
         self.outbox = DueCallbacks(self.clock)
         self.emitted = 0
         self.dropped = 0
         self.callback_outcomes: Counter[str] = Counter()
-        self.stopping = asyncio.Event()
-        self.url = ""  # where all this is served, once it is
 
     def configure(self, **changes: Any) -> None:  # noqa: ANN401 - any knob's type
         """Change knobs while everything runs."""

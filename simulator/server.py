@@ -1,13 +1,14 @@
 """Serves a simulator: the APIs, the control API, and the callbacks that go out."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import aiohttp
 from aiohttp import web
 
+from simulator import api, control
 from simulator.api import CgiBin
 from simulator.callbacks import CallbackSender, UrlCheck
 from simulator.control import Control
@@ -22,29 +23,39 @@ _GRACE = 1.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
-    """A simulator that is being served at ``url``."""
+    """A simulator that is being served at ``url``; what sends each corp's callbacks, by corp id."""
 
     simulator: Simulator
     url: str
-    sender: CallbackSender
+    senders: Mapping[str, CallbackSender]
 
     async def verify_url(self, app: App | None = None) -> UrlCheck:
         """Check an app's callback URL as the console does at every save."""
-        return await self.sender.verify_url(app or self.simulator.app)
+        target = app or self.simulator.app
+        return await self._sender(self._owner(target)).verify_url(target)
 
     async def send_forged(self, kind: Forgery | str, app: App | None = None) -> int:
         """Send a callback that WeCom would never send; return the HTTP status of the answer, 0 for none."""
         target = app or self.simulator.app
-        query, body = forge(self.simulator.scenario, target, Forgery(kind))
-        return await self.sender.post_raw(target, query, body)
+        owner = self._owner(target)
+        query, body = forge(owner.scenario, target, Forgery(kind))
+        return await self._sender(owner).post_raw(target, query, body)
+
+    def _owner(self, app: App) -> Simulator:
+        """Return the corp that has *app*, by identity: apps of two corps may be equal."""
+        corps = self.simulator.corps
+        return next((corp for corp in corps if any(own is app for own in corp.corp.apps.values())), self.simulator)
+
+    def _sender(self, corp: Simulator) -> CallbackSender:
+        return self.senders[corp.corp.corp_id]
 
 
-def create_app(simulator: Simulator, sender: CallbackSender) -> web.Application:
+def create_app(simulator: Simulator, senders: Mapping[str, CallbackSender]) -> web.Application:
     """Return the application: ``/cgi-bin/`` for clients, the QR images, ``/_simulator/`` for who directs the play."""
     app = web.Application(client_max_size=_BODY_LIMIT)
-    CgiBin(simulator.scenario, simulator.tokens).add_routes(app)
-    QrImages(simulator.scenario).add_routes(app)
-    Control(simulator, sender).add_routes(app)
+    api.add_routes(app, [CgiBin(corp.scenario, corp.tokens) for corp in simulator.corps])
+    QrImages(simulator.scenario.world).add_routes(app)
+    control.add_routes(app, {c.corp.corp_id: Control(c, senders[c.corp.corp_id]) for c in simulator.corps})
     app.router.add_route("*", "/{anything:.*}", _unknown_path)
     return app
 
@@ -55,27 +66,29 @@ async def _unknown_path(_: web.Request) -> web.Response:
 
 @asynccontextmanager
 async def run_simulator(simulator: Simulator, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[Server]:
-    """Serve *simulator* while the block runs; port 0 takes a free one."""
+    """Serve *simulator* and the corps added to it while the block runs; port 0 takes a free one."""
+    world = simulator.scenario.world
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(connector=connector) as session:
-        sender = CallbackSender(simulator.scenario, session)
-        runner = web.AppRunner(create_app(simulator, sender), access_log=None, shutdown_timeout=_GRACE)
+        senders = {corp.corp.corp_id: CallbackSender(corp.scenario, session) for corp in simulator.corps}
+        runner = web.AppRunner(create_app(simulator, senders), access_log=None, shutdown_timeout=_GRACE)
         await runner.setup()
         try:
             site = web.TCPSite(runner, host, port)
             await site.start()
             failure: Exception | None = None
             bound = runner.addresses[0][1]
-            simulator.scenario.url = f"http://{host}:{bound}"
+            world.url = f"http://{host}:{bound}"
             async with asyncio.TaskGroup() as group:
-                delivering = group.create_task(sender.run())
+                delivering = [group.create_task(sender.run()) for sender in senders.values()]
                 try:
-                    yield Server(simulator=simulator, url=simulator.scenario.url, sender=sender)
+                    yield Server(simulator=simulator, url=world.url, senders=senders)
                 except Exception as error:  # noqa: BLE001 - the block's own error leaves without the group's wrapping
                     failure = error
-                delivering.cancel()
+                for task in delivering:
+                    task.cancel()
             if failure is not None:
                 raise failure
         finally:
-            simulator.scenario.stopping.set()
+            world.stopping.set()
             await runner.cleanup()

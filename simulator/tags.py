@@ -23,7 +23,7 @@ def get_corp_tag_list(call: Call) -> Result:
             if asked := [tag for tag in group.tags.values() if tag.id in tag_ids]:
                 groups.append(_shown(group, asked))
         elif not group.deleted:
-            groups.append(_shown(group, (tag for tag in group.tags.values() if not tag.deleted)))
+            groups.append(_without_deleted(_shown(group, (tag for tag in group.tags.values() if not tag.deleted))))
     return {"tag_group": groups}
 
 

@@ -1,6 +1,5 @@
 """Access tokens: gettoken and everything that can be wrong with a token (doc 91039)."""
 
-from collections import defaultdict, deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -20,14 +19,16 @@ class Token:
 
 
 class Tokens:
-    """Issues and checks tokens, one per app."""
+    """Issues and checks the tokens of one corp, one per app."""
 
     def __init__(self, scenario: Scenario) -> None:
         self._scenario = scenario
         self._tokens: dict[str, Token] = {}
         self._latest: dict[int, str] = {}
-        self._wrong: defaultdict[str, deque[float]] = defaultdict(deque)
-        self._banned_until: dict[str, float] = {}
+
+    def knows(self, value: str) -> bool:
+        """Tell whether *value* was issued here, whatever became of it."""
+        return value in self._tokens
 
     def get(self, query: Mapping[str, str], address: str) -> Result:
         """
@@ -37,7 +38,7 @@ class Tokens:
             ApiError: 41004, 41002, 40013, 40001, or 45009 for an address that tried too many wrong secrets.
         """
         now = self._scenario.clock.time()
-        if now < self._banned_until.get(address, 0.0):
+        if now < self._scenario.world.banned_until.get(address, 0.0):
             raise ApiError(45009)
         app = self._authenticate(query, address, now)
         value = self._issue(app, now)
@@ -60,13 +61,13 @@ class Tokens:
         return app
 
     def _count_wrong(self, address: str, now: float) -> None:
-        config = self._scenario.config
-        wrong = self._wrong[address]
+        config, world = self._scenario.config, self._scenario.world
+        wrong = world.wrong_secrets[address]
         wrong.append(now)
         while wrong[0] <= now - config.hour_window:
             wrong.popleft()
         if len(wrong) >= config.wrong_secret_limit:
-            self._banned_until[address] = now + config.hour_window
+            world.banned_until[address] = now + config.hour_window
             wrong.clear()
 
     def _issue(self, app: App, now: float) -> str:

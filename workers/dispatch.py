@@ -13,6 +13,7 @@ from workers.consumer import Handler
 from workers.handlers.look import look
 from workers.handlers.mark import mark
 from workers.handlers.welcome import welcome
+from workers.other_corps import OtherCorps
 from workers.outcome import Outcome
 from workers.services import Services
 
@@ -36,18 +37,20 @@ def endpoints_of(lane: Lane, channels: Channels) -> tuple[str, ...]:
     return ("externalcontact/get", *((REMARK,) if all_write else ()))
 
 
-def handlers_with(services: Services, channels: Callable[[], Channels]) -> dict[Lane, Handler]:
+def handlers_with(services: Services, channels: Callable[[], Channels], other_corps: OtherCorps) -> dict[Lane, Handler]:
     """
     Return what does the work of each lane, calling WeCom in that lane's share of the quota.
 
     *channels* returns the channels as they are now; each delivery goes by one state of them from beginning to end.
+    *other_corps* hears of work that is not ours.
     """
-    return {lane: _bind(lane, services.on(lane), channels) for lane in Lane}
+    return {lane: _bind(lane, services.on(lane), channels, other_corps) for lane in Lane}
 
 
-def _bind(lane: Lane, services: Services, channels: Callable[[], Channels]) -> Handler:
+def _bind(lane: Lane, services: Services, channels: Callable[[], Channels], other_corps: OtherCorps) -> Handler:
     async def handle(work: Work, before: Failure | None) -> Outcome:
         if work.corp != services.corp:
+            other_corps.met(work.corp)
             raise AnotherCorps("the message is another corp's")
         return await HANDLERS[task_of(work, lane)](work, before, replace(services, channels=channels()))
 

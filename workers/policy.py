@@ -76,6 +76,9 @@ long as the API is held back, and goes on as soon as it is not.
 """
 
 
+SHARED_QUEUE_REMEDY: Final = "give each deployment its own QUDAO_QUEUE_PREFIX, vhost or database file"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retry:
     """Again after ``delay`` seconds; ``counted`` when it was a real attempt."""
@@ -186,9 +189,7 @@ def describe(error: Exception) -> Failure:
         case UnknownState():
             return Failure(reason="the state is in no channel of the channels file")
         case AnotherCorps():
-            return Failure(
-                reason="another corp's: two deployments share a queue. Give each its own vhost or QUDAO_QUEUE_PREFIX"
-            )
+            return Failure(reason=f"another corp's: two deployments share a queue; {SHARED_QUEUE_REMEDY}")
         case PoisonMessage():
             return Failure(reason=f"cannot be decoded: {error.reason}")
         case _:

@@ -22,6 +22,7 @@ from workers.jobs.schedule import Schedule
 from workers.jobs.survey import Surveyor
 from workers.looks import Looks
 from workers.media import Media
+from workers.other_corps import OtherCorps
 from workers.services import Services
 from workers.tags import Tags
 
@@ -64,9 +65,11 @@ async def open_worker(
     """Yield a worker, ready to run; it goes by the channels as they are when a delivery comes."""
     reporter = DeliveryLog(registry, CLOCK)
     media = Media(CLOCK, reporter.media)
+    other_corps = OtherCorps(settings.corp_id)
     async with (
         open_api(settings, deployment, Lane.LIVE) as wecom,
         beside(media.keep(lambda: channels.current, wecom)),
+        beside(other_corps.look_at_parking(deployment.queue)),
     ):
         services = Services(
             corp=settings.corp_id,
@@ -80,7 +83,7 @@ async def open_worker(
         )
         yield Worker(
             queue=deployment.queue,
-            handlers=handlers_with(services, lambda: channels.current),
+            handlers=handlers_with(services, lambda: channels.current, other_corps),
             wait_open=lambda lane: deployment.quota.wait_open(endpoints_of(lane, channels.current)),
             clock=CLOCK,
             reporter=reporter,

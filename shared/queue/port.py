@@ -144,8 +144,12 @@ class EventQueue(Protocol):
         """
         ...
 
-    def parked(self) -> AsyncIterator[Parked]:
-        """Iterate over what is parked, oldest first, leaving it parked."""
+    def parked(self, *, limit: int | None = None) -> AsyncIterator[Parked]:
+        """
+        Iterate over what is parked, oldest first, leaving it parked.
+
+        Of *limit* of them at the most, which ones is not promised.
+        """
         ...
 
     async def replay(self, ids: Iterable[str]) -> int:

@@ -402,6 +402,16 @@ async def test_parked_is_listed_oldest_first_and_stays(queue: EventQueue) -> Non
     assert await all_parked(queue) == parked
 
 
+async def test_a_look_at_some_of_the_parked_holds_no_more_of_them(queue: EventQueue) -> None:
+    """With a limit ``parked`` returns so many of them and no more, and all stay parked."""
+    parked = await park_all(queue, [a_message(number) for number in range(5)])
+    some = [item async for item in queue.parked(limit=3)]
+    assert len(some) == 3
+    assert all(item in parked for item in some)
+    assert [item async for item in queue.parked(limit=9)] == parked
+    assert await all_parked(queue) == parked
+
+
 async def _generator(queue: EventQueue) -> AsyncIterator[Parked]:
     async for item in queue.parked():
         yield item

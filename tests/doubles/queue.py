@@ -59,9 +59,9 @@ class MemoryQueue:
             for name, messages in places.items()
         ]
 
-    async def parked(self) -> AsyncIterator[Parked]:
-        """Iterate over what is parked, oldest first."""
-        for item in list(self._store.parked.values()):
+    async def parked(self, *, limit: int | None = None) -> AsyncIterator[Parked]:
+        """Iterate over what is parked, or the first *limit* of it, oldest first."""
+        for item in list(self._store.parked.values())[:limit]:
             yield item
 
     async def replay(self, ids: Iterable[str]) -> int:

@@ -3,7 +3,7 @@
 import asyncio
 import xml.etree.ElementTree as ET
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -130,12 +130,24 @@ class Rig:
 @asynccontextmanager
 async def rig(**knobs: Any) -> AsyncIterator[Rig]:
     """Run a quiet simulator with *knobs*, a client with a token, and a receiver of its callbacks."""
-    simulator = Simulator(SimulatorConfig.quiet(**knobs))
-    async with (
-        receiver(simulator.app, simulator.corp.corp_id) as receiving,
-        run_simulator(simulator) as server,
-        aiohttp.ClientSession(server.url) as session,
-    ):
-        client = Client(session, simulator)
-        await client.get_token()
-        yield Rig(simulator, server, client, receiving)
+    async with corps(1, **knobs) as (only,):
+        yield only
+
+
+@asynccontextmanager
+async def corps(count: int, **knobs: Any) -> AsyncIterator[list[Rig]]:
+    """Run one quiet simulator of *count* corps, each with a client and a receiver of its own."""
+    first = Simulator(SimulatorConfig.quiet(**knobs))
+    for _ in range(count - 1):
+        first.add_corp()
+    async with AsyncExitStack() as stack:
+        receivers = [await stack.enter_async_context(receiver(s.app, s.corp.corp_id)) for s in first.corps]
+        server = await stack.enter_async_context(run_simulator(first))
+        session = await stack.enter_async_context(aiohttp.ClientSession(server.url))
+        clients = [Client(session, simulator) for simulator in first.corps]
+        for client in clients:
+            await client.get_token()
+        yield [
+            Rig(client.simulator, server, client, receiving)
+            for client, receiving in zip(clients, receivers, strict=True)
+        ]

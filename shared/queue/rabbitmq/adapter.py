@@ -163,9 +163,9 @@ class RabbitQueue:
         now = self._clock.time()
         return now - message_of(raw, now=now).first_seen
 
-    def parked(self) -> AsyncIterator[Parked]:
+    def parked(self, *, limit: int | None = None) -> AsyncIterator[Parked]:
         """Iterate over what is parked, oldest first, leaving it parked; one process looks at a time."""
-        return self._parking.parked()
+        return self._parking.parked(limit)
 
     async def replay(self, ids: Iterable[str]) -> int:
         """Move the parked messages *ids* to bulk; a welcome, which is no mark, goes back to the fast lane."""

@@ -43,11 +43,11 @@ class Parking:
         self._clock = clock
         self._turn = asyncio.Lock()
 
-    async def parked(self) -> AsyncIterator[Parked]:
-        """Iterate over what is parked, oldest first, leaving it parked."""
-        async with self._look() as look:
+    async def parked(self, limit: int | None) -> AsyncIterator[Parked]:
+        """Iterate over what is parked, or some *limit* of it, oldest first, leaving it parked."""
+        async with self._look(limit) as look:
             found = [parked_of(raw, now=self._clock.time()) for raw in look.held]
-        for item in sorted(found, key=lambda item: item.parked_at):
+        for item in sorted(found, key=lambda item: item.parked_at)[:limit]:
             yield item
 
     async def replay(self, ids: Iterable[str]) -> int:
@@ -87,37 +87,46 @@ class Parking:
         return removed
 
     @asynccontextmanager
-    async def _look(self) -> AsyncIterator["_Look"]:
-        """Hold everything that is parked, one look at a time; what is not removed goes back at the end."""
+    async def _look(self, limit: int | None = None) -> AsyncIterator["_Look"]:
+        """Hold everything that is parked, or *limit* of it, one look at a time; what is not removed goes back."""
         async with self._turn, exclusively(self._connection, self._topology.looking) as channel:
             look = _Look(cast("RawChannel", await channel.get_underlay_channel()), self._topology.parked)
-            await look.fetch()
+            await look.fetch(limit)
             yield look
             await look.give_back()
 
 
 class _Look:
-    """Everything in a queue, held unacknowledged on one channel."""
+    """What is in a queue, held unacknowledged on one channel."""
 
     def __init__(self, channel: RawChannel, queue: str) -> None:
         self._channel = channel
         self._queue = queue
         self._tags: list[str] = []
         self._removed = 0
+        self._left_there = 0
         self.held: list[DeliveredMessage] = []
 
-    async def fetch(self) -> None:
-        """Fetch page by page, each with a consumer of its own: a quorum queue gives one no more than 2,000."""
+    async def fetch(self, limit: int | None) -> None:
+        """
+        Fetch page by page, each with a consumer of its own: a quorum queue gives one no more than 2,000.
+
+        After the page with which there are *limit* it is enough.
+        """
         arrived: asyncio.Queue[DeliveredMessage] = asyncio.Queue()
+        page = PAGE if limit is None else min(PAGE, limit)
         with translated("look into the parking"):
-            await self._channel.basic_qos(prefetch_count=PAGE, timeout=CALL_SECONDS)
+            await self._channel.basic_qos(prefetch_count=page, timeout=CALL_SECONDS)
             while waiting := await self._waiting():
+                if limit is not None and len(self.held) >= limit:
+                    self._left_there = waiting
+                    break
                 self._tags.append(uuid4().hex)
                 await self._channel.basic_consume(
                     self._queue, arrived.put, consumer_tag=self._tags[-1], timeout=CALL_SECONDS
                 )
                 try:
-                    for _ in range(min(waiting, PAGE)):
+                    for _ in range(min(waiting, page)):
                         async with asyncio.timeout(PATIENCE):
                             self.held.append(await arrived.get())
                 except TimeoutError:
@@ -145,7 +154,7 @@ class _Look:
                 for tag in self._tags:
                     await self._channel.basic_cancel(tag)
                 await self._channel.basic_nack(ALL, multiple=True, requeue=True)
-                while await self._waiting() < left:  # noqa: ASYNC110 - the broker tells nobody
+                while await self._waiting() < left + self._left_there:  # noqa: ASYNC110 - the broker tells nobody
                     await asyncio.sleep(0.01)
 
     async def _waiting(self) -> int:

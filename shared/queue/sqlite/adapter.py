@@ -80,13 +80,14 @@ class SqliteQueue:
         now = self._clock.time()
         return await self._database.read(lambda connection: tables.depths(connection, now))
 
-    async def parked(self) -> AsyncIterator[Parked]:
-        """Iterate over what is parked, oldest first."""
-        last = 0
-        while page := await self._parked_after(last):
+    async def parked(self, *, limit: int | None = None) -> AsyncIterator[Parked]:
+        """Iterate over what is parked, or the first *limit* of it, oldest first."""
+        last, seen = 0, 0
+        while page := (await self._parked_after(last))[: None if limit is None else limit - seen]:
             for item in page:
                 yield item
             last = int(page[-1].id)
+            seen += len(page)
 
     async def replay(self, ids: Iterable[str]) -> int:
         """Move the parked messages *ids* to where they are done again."""

@@ -90,7 +90,7 @@ async def operator(simulator, tmp_path):
 async def opened(simulator: Simulator, path: Path, *, timeout: float = 5.0) -> AsyncIterator[Operator]:
     corp = CorpId(simulator.corp.corp_id)
     async with open_wecom(
-        base_url=simulator.scenario.url,
+        base_url=simulator.scenario.world.url,
         corp=corp,
         corp_secret=simulator.app.secret,
         quota=MemoryQuota(Limits(), simulator.clock),

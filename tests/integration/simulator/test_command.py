@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +84,34 @@ async def test_settings_can_be_pasted_and_knobs_come_from_a_file(tmp_path: Path)
             assert (await (await session.get("/cgi-bin/gettoken")).json())["errcode"] == 6000
 
 
+async def test_two_corps_are_introduced_and_scanned_and_called_back_apart() -> None:
+    """Settings for each corp, two receivers, and customers in both; without --json a block of lines for each."""
+    async with AsyncExitStack() as stack:
+        first = Simulator()
+        corps = [first, first.add_corp()]
+        receivers = [await stack.enter_async_context(receiver(s.app, s.corp.corp_id)) for s in corps]
+        urls = [option for receiving in receivers for option in ("--callback-url", receiving.url)]
+        options = ("--corps", "2", "--channel", "qd_a", "--existing", "3", "--scan-rate", "200")
+        async with simulating("--json", *urls, *options) as process:
+            document = orjson.loads(await first_line(process))
+            while not all(len(receiving.events) >= 5 for receiving in receivers):
+                await asyncio.sleep(0.01)
+            process.send_signal(signal.SIGTERM)
+            _, stderr = await process.communicate()
+        (other,) = document["more_corps"]
+        assert [document["settings"], other["settings"]] == [s.settings(document["url"]) for s in corps]
+        assert [set(each["contact_ways"]) for each in (document, other)] == [{"qd_a"}] * 2
+        for simulator, receiving in zip(corps, receivers, strict=True):
+            assert {event["ToUserName"] for event in receiving.events} == {simulator.corp.corp_id}
+        stopped = [line for line in map(orjson.loads, stderr.splitlines()) if line["event"] == "simulator.stopped"]
+        assert [line["corp_id"] for line in stopped] == [simulator.corp.corp_id for simulator in corps]
+        assert all(line["customers"] >= 8 for line in stopped)
+        async with simulating("--corps", "2") as process:
+            lines = [(await first_line(process)).decode() for _ in range(12)]
+        assert [line.startswith("QUDAO_") for line in lines] == [False, *[True] * 5, False, *[True] * 5]
+        assert corps[1].corp.corp_id in lines[6]
+
+
 async def test_a_duration_ends_it() -> None:
     """After its duration it stops by itself with 0."""
     async with simulating("--duration", "0.05") as process:
@@ -97,6 +125,7 @@ async def test_a_duration_ends_it() -> None:
         ("--listen", "nowhere", "HOST:PORT"),
         ("--aes-key", "short", "EncodingAESKey"),
         ("--callback-url", "ftp://x/", "callback URL"),
+        ("--corps", "0", "--corps"),
         ("--fault", "meteor=1", "KIND[:CODE][@ENDPOINT]=RATE"),
         ("--config", "no/such.toml", "cannot read"),
     ],

@@ -10,6 +10,7 @@ from shared.domain.ids import CorpId, ExternalUserId, StaffUserId
 from workers.dispatch import handlers_with
 from workers.looks import Looks
 from workers.media import Media
+from workers.other_corps import OtherCorps
 from workers.services import Services
 from workers.tags import Tags
 
@@ -38,4 +39,4 @@ async def test_another_corp_s_work_is_refused_before_any_call(lane):
         corp=CorpId("ww2"), staff=StaffUserId("lin"), customer=ExternalUserId("wm1"), created_at=1, state="qd_expo"
     )
     with pytest.raises(AnotherCorps):
-        await handlers_with(services, Channels)[lane](work, None)
+        await handlers_with(services, Channels, OtherCorps(services.corp))[lane](work, None)
