@@ -37,14 +37,18 @@ class Slots:
         held: The rows of the calls that run.
     """
 
-    def __init__(self, endpoint: str, exchange: Exchange, tasks: asyncio.TaskGroup, *, poll: float) -> None:
+    def __init__(
+        self, endpoint: str, exchange: Exchange, tasks: asyncio.TaskGroup, *, poll: float, linger: float = 0.0
+    ) -> None:
         """
         Serve *endpoint* in a task of *tasks*.
 
         Args:
             exchange: Settles what ended and reserves for those who wait.
             poll: Seconds between looks while other processes hold places.
+            linger: Seconds that what ended may wait for somebody who asks.
         """
+        self._linger = linger
         self._endpoint = endpoint
         self._exchange = exchange
         self._poll = poll
@@ -83,6 +87,11 @@ class Slots:
                 async with asyncio.timeout(pause):
                     await self.turns.changed.wait()
             self.turns.changed.clear()
+            if self._linger and not len(self.turns) and not self._stopped:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(self._linger):
+                        await self.turns.changed.wait()
+                self.turns.changed.clear()
             try:
                 answer, now = await self._exchange(self._endpoint, self.held, self.turns)
             except QueueUnavailable as error:

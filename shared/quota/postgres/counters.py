@@ -27,6 +27,9 @@ from shared.tasks import beside
 SHOW_UP: Final = 0.5
 """Seconds between signs of life."""
 
+LINGER: Final = 0.005
+"""Seconds that the end of a call may wait when nobody here does: with the next call it is one round trip."""
+
 LEASE: Final = 1.0
 """
 Seconds of silence after which a process is taken for dead. Its calls rest for SETTLE_SECONDS more, and a sign of life
@@ -131,7 +134,7 @@ class PostgresQuota:
         """Wait for leave to call *endpoint* once for *lane*."""
         api = self._apis.get(endpoint)
         if api is None:
-            api = self._apis[endpoint] = Slots(endpoint, self._exchange, self._tasks, poll=LOOK_AGAIN)
+            api = self._apis[endpoint] = Slots(endpoint, self._exchange, self._tasks, poll=LOOK_AGAIN, linger=LINGER)
         while True:
             grant = await api.acquire(lane)
             if _now() - grant.reserved <= MAX_AGE:
@@ -183,10 +186,9 @@ class PostgresQuota:
         return answer, asked
 
     def _hear(self, payload: str) -> None:
-        """Look again where a call ended elsewhere; everywhere when something may have been missed."""
-        corp, _, endpoint = payload.partition("/")
+        """Look again where it is our turn since a call ended elsewhere; everywhere when that may have been missed."""
         for name, api in self._apis.items():
-            if not payload or (corp, endpoint) == (self._corp, name):
+            if payload in ("", f"{self._corp}|{name}|{self._worker}"):
                 api.turns.changed.set()
 
     async def _refuse_other_limits(self) -> None:

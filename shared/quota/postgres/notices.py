@@ -62,14 +62,14 @@ class PostgresNotices:
                 where = (self._corp, change.kind.value, change.endpoint, change.staff)
                 state = (change.version, change.seconds, change.closed, change.long, change.errcode, change.reason)
                 await connection.execute(_TELL, *where, *state)
-            await connection.execute("SELECT pg_notify('qudao', $1)", f"{self._corp}//holds")
+            await connection.execute("SELECT pg_notify('qudao', $1)", f"{self._corp}|holds")
 
     async def claim(self, name: str, seconds: float) -> bool:
         """Return True to one process within *seconds*."""
         return await self._database.execute(_CLAIM, self._corp, name, seconds) == "INSERT 0 1"
 
     def _hear(self, payload: str) -> None:
-        if payload in ("", f"{self._corp}//holds"):
+        if payload in ("", f"{self._corp}|holds"):
             self._unheard = True
 
 

@@ -179,8 +179,13 @@ BEGIN
         WHERE NOT EXISTS (SELECT 1 FROM qudao_running r WHERE r.id = h);
     SELECT coalesce(max(number), 0) INTO holds FROM qudao_hold WHERE corp = c;
     now_at := now;
-    IF ended > 0 AND waiting_others > 0 THEN
-        PERFORM pg_notify('qudao', c || '/' || e);
+    -- as many as there are places free, those who have waited longest: to wake all would be a crowd for each call
+    IF ended > 0 AND waiting_others > 0 AND places > running THEN
+        PERFORM pg_notify('qudao', c || '|' || e || '|' || first.worker) FROM (
+            SELECT w.worker FROM qudao_waiting w JOIN qudao_worker p USING (corp, worker)
+            WHERE w.corp = c AND w.endpoint = e AND w.worker <> me AND w.fast = only_fast AND p.seen > now - asking
+            ORDER BY w.rank LIMIT places - running
+        ) AS first;
     END IF;
     RETURN NEXT;
 END $$;
