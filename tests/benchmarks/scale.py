@@ -1,31 +1,38 @@
 """
 Workers join, leave and are killed while a backlog drains under scaled-down limits: is the quota kept, and is it used?
 
-    python -m tests.benchmarks.scale --events 20000 [--broker amqp://…]     (without --broker it starts one)
+    python -m tests.benchmarks.scale --events 20000 [--broker amqp://…] [--sqlite]     (without --broker it starts one)
 
+The state is in a PostgreSQL that is cut off twice on the way, after two and after five minutes, or in a SQLite file.
 Limits are 600 calls in 6 s, 9,000 in 6 min and 5 in flight per API, at the simulator as in Qudao's settings. The judge
 is the simulator's journal. Use is measured against the share of the live lane: 90 % of the minute, 95 % of the hour.
 """
 
 import argparse
 import asyncio
+import signal
 import tempfile
 import time
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
 from typing import Any
 
 from shared.domain.events import Lane
+from shared.tasks import beside
 from simulator import Simulator, SimulatorConfig, run_simulator
 from simulator.verdict import broken_rules
 from tests.benchmarks.rig import broker_from, own_prefix, print_result, publish_backlog
 from tests.e2e.processes import Process, qudao, settings
+from tests.postgres.servers import Server, running_server
 
 PER_MINUTE, MINUTE = 600, 6.0
 PER_HOUR, HOUR = 9_000, 360.0
 IN_FLIGHT = 5
 STAGES = ((0.0, 1), (15.0, 2), (30.0, 4), (45.0, 8), (60.0, 4))
 """From how many seconds on there are how many workers; those that leave are killed with -9."""
+
+CUTS = (120.0, 300.0)
+"""Seconds after which the database is cut off as by a power failure, and started again three seconds later."""
 
 KILL_EVERY = 10.0
 """Seconds between two kills, each followed by a new worker."""
@@ -54,6 +61,17 @@ class Fleet:
             await self.start()
         while len(self.workers) > wanted:
             self.kill()
+
+
+async def cut_off(server: Server) -> None:
+    """Cut the database off, again and again."""
+    begun = time.monotonic()
+    for at in CUTS:
+        await asyncio.sleep(max(0.0, begun + at - time.monotonic()))
+        await asyncio.to_thread(server.stop, signal.SIGQUIT)
+        await asyncio.sleep(3.0)
+        await asyncio.to_thread(server.start)
+        print("the database was cut off", flush=True)
 
 
 async def drain(fleet: Fleet, simulator: Simulator, events: int) -> float:
@@ -103,8 +121,8 @@ def result(simulator: Simulator, took: float, events: int, kills: int) -> dict[s
     }
 
 
-async def measure(url: str, events: int) -> dict[str, Any]:
-    """Run the whole measurement."""
+async def measure(url: str, events: int, server: Server | None) -> dict[str, Any]:
+    """Run the whole measurement, with the state in *server* or in a file."""
     config = SimulatorConfig.quiet(
         minute_window=MINUTE,
         hour_window=HOUR,
@@ -133,9 +151,12 @@ async def measure(url: str, events: int) -> dict[str, Any]:
                 QUDAO_QUOTA_HOUR_SECONDS=str(HOUR),
                 QUDAO_QUOTA_IN_FLIGHT=str(IN_FLIGHT),
                 QUDAO_LOG_LEVEL="error",
+                QUDAO_STATE_URL=server.url if server else "",
             )
             await publish_backlog(url, prefix, simulator, events, Lane.LIVE)
             fleet = Fleet(stack, folder, env)
+            if server is not None:
+                await stack.enter_async_context(beside(cut_off(server)))
             took = await drain(fleet, simulator, events)
             return result(simulator, took, events, fleet.kills)
 
@@ -145,9 +166,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--events", type=int, default=20_000)
     parser.add_argument("--broker", help="amqp:// URL; without it a broker is started")
+    parser.add_argument("--sqlite", action="store_true", help="keep the state in a file")
     arguments = parser.parse_args()
-    with broker_from(arguments.broker) as url:
-        print_result(asyncio.run(measure(url, arguments.events)))
+    with broker_from(arguments.broker) as url, ExitStack() as stack:
+        server = None if arguments.sqlite else stack.enter_context(running_server())
+        print_result(asyncio.run(measure(url, arguments.events, server)))
 
 
 if __name__ == "__main__":
