@@ -92,14 +92,14 @@ async def open_deployment(
             database = await stack.enter_async_context(Database(settings.state_file))
         state = await stack.enter_async_context(_state(settings, database, onlooker=onlooker, file=file))
         if broker is not None:
-            await _agree(broker, state.name)
+            await _agree(broker, settings.corp_id, state.name)
         yield Deployment(queue=queue, quota=state.quota, claim=state.claim)
 
 
-async def _agree(queue: "RabbitQueue", state: str) -> None:
-    """Make sure that all who use *queue* have this *state*; a broker that is away is no reason not to start."""
+async def _agree(queue: "RabbitQueue", corp: str, state: str) -> None:
+    """Make sure that all of *corp* who use *queue* have this *state*; a broker that is away keeps nobody waiting."""
     try:
-        await queue.agree(state)
+        await queue.agree(corp, state)
     except QueueUnavailable as error:
         log.warning("state.not_compared", reason=str(error))
 

@@ -24,7 +24,8 @@ class Limits:
     What one corp may use of one API, over all processes together.
 
     The windows are a minute and an hour unless a simulator scales them down (both in seconds). The reserves are the
-    shares of the minute and the hour that only ``FAST`` may touch.
+    shares of the minute and the hour that only ``FAST`` may touch. ``bulk_reserve`` is the share of the hour that
+    ``BULK`` leaves to the others on top: a backfill runs for hours, and whoever scans meanwhile must not wait for it.
 
     Raises:
         ConfigurationError: A limit or a window is not positive, or a reserve leaves nothing.
@@ -37,11 +38,12 @@ class Limits:
     hour: float = 3600.0
     minute_reserve: float = 0.10
     hour_reserve: float = 0.05
+    bulk_reserve: float = 0.25
 
     def __post_init__(self) -> None:
         positive = ("per_minute", "per_hour", "in_flight", "minute", "hour")
         problems = [f"quota: {name} must be above 0" for name in positive if getattr(self, name) <= 0]
-        shares = ("minute_reserve", "hour_reserve")
+        shares = ("minute_reserve", "hour_reserve", "bulk_reserve")
         problems += [
             f"quota: {name} must be from 0 up to, not including, 1"
             for name in shares
@@ -56,7 +58,9 @@ class Limits:
 
     def hour_for(self, lane: Lane) -> int:
         """Return up to which count of the hour *lane* may call."""
-        return self.per_hour if lane is Lane.FAST else share(self.per_hour, self.hour_reserve)
+        if lane is Lane.FAST:
+            return self.per_hour
+        return share(self.per_hour, self.hour_reserve + (self.bulk_reserve if lane is Lane.BULK else 0.0))
 
 
 def share(limit: int, reserve: float) -> int:

@@ -265,6 +265,17 @@ async def test_apis_do_not_share(workers: Workers) -> None:
         await workers.call(quota, endpoint=REMARK)
 
 
+async def test_a_backfill_leaves_a_part_of_the_hour_to_new_customers(workers: Workers) -> None:
+    """However much bulk wants: when it has had its share, live calls go on at once."""
+    limits = Limits(per_minute=1000, per_hour=40, in_flight=2, minute=1, hour=60, hour_reserve=0, bulk_reserve=0.5)
+    quota = await workers.open(limits)
+    await call_until_full(workers, quota, Lane.BULK)
+    assert workers.calls.made(GET) in (19, 20)
+    async with asyncio.timeout(SOON):
+        for _ in range(15):
+            await workers.call(quota, Lane.LIVE)
+
+
 @pytest.mark.parametrize("name", ["", "a b/c.d#*?", "客户/备注", "x" * 400, "UPPER", "upper"])
 async def test_any_name_will_do(workers: Workers, name: str) -> None:
     """An API nobody has heard of gets counts of its own on first use."""

@@ -114,15 +114,15 @@ class RabbitQueue:
         if lanes:
             await self._outbox.to_lanes(message, lanes)
 
-    async def agree(self, state: str) -> None:
+    async def agree(self, corp: str, state: str) -> None:
         """
-        Make sure that all who use these queues have the *state* of this name.
+        Make sure that all of *corp* who use these queues have the *state* of this name.
 
         Raises:
             ConfigurationError: Somebody has another one.
             QueueUnavailable: The broker is away.
         """
-        await self._topology.agree(self._publishing.channel, state)
+        await self._topology.agree(self._publishing.channel, corp, state)
 
     def consume(self, lane: Lane, limit: int) -> AbstractAsyncContextManager[RabbitConsumer]:
         """

@@ -48,10 +48,9 @@ class Topology:
         """The queue that whoever looks into the parking has for itself."""
         return f"{self.prefix}.parked.looking"
 
-    @property
-    def state(self) -> str:
-        """The queue that is never used: which state its users have is among its arguments, which cannot be changed."""
-        return f"{self.prefix}.state.v1"
+    def state(self, corp: str) -> str:
+        """Return the queue that is never used: where *corp*'s state is is an argument of it, and arguments stay."""
+        return f"{self.prefix}.state.{corp}.v1"
 
     @property
     def dead(self) -> str:
@@ -116,9 +115,9 @@ class Topology:
         finally:
             await close_channel(channel)
 
-    async def agree(self, open_channel: OpenChannel, state: str) -> None:
+    async def agree(self, open_channel: OpenChannel, corp: str, state: str) -> None:
         """
-        Make sure that all who use these queues have the *state* of this name.
+        Make sure that all of *corp* who use these queues have the *state* of this name.
 
         Raises:
             ConfigurationError: Somebody has another one.
@@ -128,7 +127,7 @@ class Topology:
             with translated("compare the state"):
                 async with asyncio.timeout(DECLARE_SECONDS):
                     await channel.declare_queue(
-                        self.state, durable=True, arguments={"x-dead-letter-exchange": f"state {state}"}
+                        self.state(corp), durable=True, arguments={"x-dead-letter-exchange": f"state {state}"}
                     )
         except QueueUnavailable as error:
             if isinstance(error.__cause__, ChannelPreconditionFailed):
@@ -136,7 +135,7 @@ class Topology:
                     [
                         "QUDAO_STATE_URL: other processes on this broker keep the state elsewhere, so the quota would "
                         "be used twice. Name one PostgreSQL database in all (a SQLite file is for one machine). If "
-                        f"the state has moved, stop all of them and delete the queue {self.state}"
+                        f"the state has moved, stop all of them and delete the queue {self.state(corp)}"
                     ]
                 ) from error
             raise

@@ -86,7 +86,7 @@ class PostgresQuota:
         self.holds = 0
         """Number of the newest hold that is known to be there."""
         self._fixed = (
-            [limit for lane in (Lane.FAST, Lane.LIVE) for limit in (limits.minute_for(lane), limits.hour_for(lane))],
+            [limit for lane in Lane for limit in (limits.minute_for(lane), limits.hour_for(lane))],
             limits.in_flight,
             limits.minute,
             limits.hour,
@@ -230,7 +230,7 @@ class PostgresQuota:
 def _written(limits: Limits) -> str:
     return (
         f"{limits.per_minute}/{limits.minute:g}s {limits.per_hour}/{limits.hour:g}s {limits.in_flight} in flight "
-        f"{limits.minute_reserve:g} {limits.hour_reserve:g}"
+        f"{limits.minute_reserve:g} {limits.hour_reserve:g} {limits.bulk_reserve:g}"
     )
 
 

@@ -88,7 +88,7 @@ BEGIN
 END $$;
 
 -- What one process asks for. `wanted` and `urgent` are the lanes of those next in its line, `ages` how long the first
--- of each waits, its lane's head start taken off; `limits` are minute and hour for fast, then for the others.
+-- of each waits, its lane's head start taken off; `limits` are minute and hour for fast, live and bulk.
 CREATE FUNCTION qudao_exchange(c text, e text, me text, held bigint[], wanted text[], urgent text[],
     ages double precision[], limits integer[], places integer, minute double precision, hour double precision,
     lease double precision, rest double precision, asking double precision)
@@ -97,7 +97,7 @@ CREATE FUNCTION qudao_exchange(c text, e text, me text, held bigint[], wanted te
 DECLARE
     now double precision; ended integer; used_minute integer; used_hour integer; running integer; mine integer;
     only_fast boolean; waiting_ahead integer := 0; waiting_others integer; my_rank double precision := 0;
-    lane text; row_id bigint; closed text; fast_one boolean; over_minute integer; over_hour integer;
+    lane text; row_id bigint; closed text; at integer; over_minute integer; over_hour integer;
     in_line text[];
 BEGIN
     INSERT INTO qudao_api VALUES (c, e) ON CONFLICT DO NOTHING;
@@ -135,9 +135,8 @@ BEGIN
     lanes := '{}'; ids := '{}';
     FOREACH lane IN ARRAY coalesce(in_line, '{}') LOOP
         EXIT WHEN places - running <= waiting_ahead;
-        fast_one := lane = 'fast';
-        IF used_minute + 1 + waiting_ahead > limits[CASE WHEN fast_one THEN 1 ELSE 3 END]
-            OR used_hour + 1 + waiting_ahead > limits[CASE WHEN fast_one THEN 2 ELSE 4 END] THEN
+        at := CASE lane WHEN 'fast' THEN 1 WHEN 'live' THEN 3 ELSE 5 END;
+        IF used_minute + 1 + waiting_ahead > limits[at] OR used_hour + 1 + waiting_ahead > limits[at + 1] THEN
             closed := lane;
             CONTINUE;
         END IF;
@@ -157,8 +156,9 @@ BEGIN
         closed := CASE WHEN array_length(urgent, 1) > 0 THEN 'fast' ELSE wanted[1] END;
     END IF;
     IF closed IS NOT NULL THEN
-        over_minute := used_minute + 1 - limits[CASE WHEN closed = 'fast' THEN 1 ELSE 3 END];
-        over_hour := used_hour + 1 - limits[CASE WHEN closed = 'fast' THEN 2 ELSE 4 END];
+        at := CASE closed WHEN 'fast' THEN 1 WHEN 'live' THEN 3 ELSE 5 END;
+        over_minute := used_minute + 1 - limits[at];
+        over_hour := used_hour + 1 - limits[at + 1];
         room_at := greatest(
             qudao_room_at(c, e, 'minute', minute, over_minute, now), qudao_room_at(c, e, 'hour', hour, over_hour, now)
         );
