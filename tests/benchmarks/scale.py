@@ -121,8 +121,8 @@ def result(simulator: Simulator, took: float, events: int, kills: int) -> dict[s
     }
 
 
-async def measure(url: str, events: int, server: Server | None) -> dict[str, Any]:
-    """Run the whole measurement, with the state in *server* or in a file."""
+async def measure(url: str, events: int, database: Server | None) -> dict[str, Any]:
+    """Run the whole measurement, with the state in *database* or in a file."""
     config = SimulatorConfig.quiet(
         minute_window=MINUTE,
         hour_window=HOUR,
@@ -151,12 +151,12 @@ async def measure(url: str, events: int, server: Server | None) -> dict[str, Any
                 QUDAO_QUOTA_HOUR_SECONDS=str(HOUR),
                 QUDAO_QUOTA_IN_FLIGHT=str(IN_FLIGHT),
                 QUDAO_LOG_LEVEL="error",
-                QUDAO_STATE_URL=server.url if server else "",
+                QUDAO_STATE_URL=database.url if database else "",
             )
             await publish_backlog(url, prefix, simulator, events, Lane.LIVE)
             fleet = Fleet(stack, folder, env)
-            if server is not None:
-                await stack.enter_async_context(beside(cut_off(server)))
+            if database is not None:
+                await stack.enter_async_context(beside(cut_off(database)))
             took = await drain(fleet, simulator, events)
             return result(simulator, took, events, fleet.kills)
 
