@@ -166,6 +166,7 @@ class Settings(BaseSettings):
     quota_minute_seconds: Seconds = 60.0
     quota_hour_seconds: Seconds = 3600.0
     reconcile_every: Interval = 0.0
+    journal_days: Count = 400
     stop_grace: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 25.0
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "console", "json"] = "auto"

@@ -16,10 +16,12 @@ import structlog
 from shared.clock import Clock
 from shared.domain.errors import QudaoError, QueueUnavailable
 from shared.domain.events import Lane, Task, Work, task_of
+from shared.journal.port import JournalEntry
 from shared.queue.message import Failure, decode, message_for
 from shared.queue.port import LOOK_SECONDS, Consumer, Delivery, EventQueue
 from shared.quota.port import SETTLE_SECONDS
 from workers.delivery_log import DeliveryLog
+from workers.entries import entry_for
 from workers.outcome import Outcome
 from workers.patience import WITH_QUEUE, retried
 from workers.policy import Demote, Park, Retry, Settle, Verdict, decide, is_stale
@@ -28,6 +30,8 @@ log = structlog.get_logger()
 
 Handler = Callable[[Work, Failure | None], Awaitable[Outcome]]
 """Does the work; is also given what the last attempt failed with."""
+
+Note = Callable[[JournalEntry], Awaitable[None]]
 
 SLOTS: Final[Mapping[Lane, int]] = {Lane.FAST: 16, Lane.LIVE: 16, Lane.BULK: 8}
 """Deliveries in hand per lane and process; the queue fetches ahead no more than this."""
@@ -51,9 +55,11 @@ class Worker:
         clock: Clock,
         reporter: DeliveryLog,
         grace: float,
+        note: Note,
     ) -> None:
         """
         Args:
+            note: Writes down how a delivery ended, before it is settled.
             handlers: What does the work of each lane; lanes without one are not served.
             wait_open: Returns once the APIs a lane's work needs may be called, so that nothing is taken meanwhile.
             grace: Seconds that work in hand is given after a stop.
@@ -64,6 +70,7 @@ class Worker:
         self._clock = clock
         self._reporter = reporter
         self._grace = grace
+        self._note = note
 
     async def run(self, stop: asyncio.Event) -> None:
         """Consume until *stop* is set and everything in hand is settled or given back."""
@@ -134,13 +141,21 @@ class Worker:
                 self._reporter.unforeseen(error, delivery)
             now = self._clock.time()
             outcome = decide(error, task=task, work=work, message=delivery.message, now=now)
-        self._reporter.delivered(delivery, work, outcome, seconds=self._clock.time() - started)
-        await asyncio.shield(settlements.create_task(self._settle(delivery, outcome)))
+        ended = self._clock.time()
+        self._reporter.delivered(delivery, work, outcome, seconds=ended - started)
+        entry = None if work is None else entry_for(delivery, work, outcome, at=ended)
+        await asyncio.shield(settlements.create_task(self._settle(delivery, outcome, entry)))
 
-    async def _settle(self, delivery: Delivery, outcome: Outcome | Verdict) -> None:
-        """Carry out *outcome*; while the queue cannot take it try again for some seconds, then give it back."""
+    async def _settle(self, delivery: Delivery, outcome: Outcome | Verdict, entry: JournalEntry | None = None) -> None:
+        """Carry out *outcome*; while queue or journal cannot take it try again for some seconds, then give it back."""
+
+        async def settle() -> None:
+            if entry is not None:
+                await self._note(entry)
+            await self._settle_once(delivery, outcome)
+
         try:
-            await retried(lambda: self._settle_once(delivery, outcome), WITH_QUEUE, told=_settling_failed(delivery))
+            await retried(settle, WITH_QUEUE, told=_settling_failed(delivery))
         except QueueUnavailable:
             await _release(delivery)
 

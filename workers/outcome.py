@@ -24,7 +24,7 @@ class Outcome:
     why, ``channel`` whose customer it is.
 
     ``parts`` says of a mark what became of ``remark`` and ``tags``. ``trouble`` is what a person should look at, though
-    the work is done. ``look`` is what is to be looked at once more.
+    the work is done. ``look`` is what is to be looked at once more, ``digest`` tells the remark that was written.
     """
 
     result: str
@@ -33,3 +33,4 @@ class Outcome:
     parts: Mapping[str, Part] = field(default_factory=dict)
     trouble: Failure | None = None
     look: MarkWritten | None = None
+    digest: str = ""

@@ -7,6 +7,7 @@ from shared.clock import Clock
 from shared.domain.channels.model import Channels
 from shared.domain.events import Lane
 from shared.domain.ids import CorpId
+from shared.journal.port import Journal
 from shared.wecom.client import WeCom
 from workers.looks import Looks
 from workers.media import Media
@@ -26,6 +27,7 @@ class Services:
         tags: Corp tags by name.
         media: The media ids of local files.
         looks: Second looks at relations.
+        journal: What was written before.
         count_part: Is told how each part of a mark ended.
     """
 
@@ -36,6 +38,7 @@ class Services:
     tags: Tags
     media: Media
     looks: Looks
+    journal: Journal
     count_part: Callable[[str, Part], None] = lambda *_: None
 
     def on(self, lane: Lane) -> "Services":

@@ -11,6 +11,8 @@ from prometheus_client import CollectorRegistry
 from cli.times import CLOCK
 from ingress.spool import Intake, spooled
 from shared.domain.errors import QueueUnavailable
+from shared.journal.port import Journal
+from shared.journal.sqlite import SqliteJournal
 from shared.queue.port import EventQueue
 from shared.queue.sqlite.adapter import SqliteQueue
 from shared.quota.notices import Claim
@@ -42,6 +44,7 @@ class Deployment:
     queue: EventQueue
     quota: Valve
     claim: Claim
+    journal: Journal
 
 
 @asynccontextmanager
@@ -93,7 +96,7 @@ async def open_deployment(
         state = await stack.enter_async_context(_state(settings, database, onlooker=onlooker, file=file))
         if broker is not None:
             await _agree(broker, settings.corp_id, state.name)
-        yield Deployment(queue=queue, quota=state.quota, claim=state.claim)
+        yield Deployment(queue=queue, quota=state.quota, claim=state.claim, journal=state.journal)
 
 
 async def _agree(queue: "RabbitQueue", corp: str, state: str) -> None:
@@ -109,6 +112,7 @@ class _State:
     name: str
     quota: Valve
     claim: Claim
+    journal: Journal
 
 
 @asynccontextmanager
@@ -121,10 +125,16 @@ async def _state(
         assert database is not None, "there is a file"
         async with SqliteQuota(database, allowed, CLOCK, onlooker=onlooker, file=file) as counters:
             notices = SqliteNotices(database)
+            journal = SqliteJournal(database)
+            await journal.prepare()
             yield _State(
-                name=await counters.store(), quota=Valve(counters, notices, allowed, CLOCK), claim=notices.claim
+                name=await counters.store(),
+                quota=Valve(counters, notices, allowed, CLOCK),
+                claim=notices.claim,
+                journal=journal,
             )
         return
+    from shared.journal.postgres import PostgresJournal  # noqa: PLC0415 - as below
     from shared.postgres import Postgres  # noqa: PLC0415 - one machine needs none of it
     from shared.quota.postgres.counters import PostgresQuota  # noqa: PLC0415 - as above
     from shared.quota.postgres.notices import PostgresNotices  # noqa: PLC0415 - as above
@@ -135,7 +145,14 @@ async def _state(
         PostgresQuota(server, corp, allowed, onlooker=onlooker, file=file) as quota,
     ):
         told = PostgresNotices(server, quota, corp)
-        yield _State(name=await quota.store(), quota=Valve(quota, told, allowed, CLOCK), claim=told.claim)
+        remembered = PostgresJournal(server, corp)
+        await remembered.prepare()
+        yield _State(
+            name=await quota.store(),
+            quota=Valve(quota, told, allowed, CLOCK),
+            claim=told.claim,
+            journal=remembered,
+        )
 
 
 def _embedded(settings: Settings, database: Database) -> SqliteQueue:

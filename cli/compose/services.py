@@ -18,6 +18,7 @@ from shared.wecom.crypto import Keyring
 from workers.consumer import Worker
 from workers.delivery_log import DeliveryLog
 from workers.dispatch import endpoints_of, handlers_with
+from workers.jobs.expiry import expire
 from workers.jobs.schedule import Schedule
 from workers.jobs.survey import Surveyor
 from workers.looks import Looks
@@ -69,6 +70,7 @@ async def open_worker(
     async with (
         open_api(settings, deployment, Lane.LIVE) as wecom,
         beside(media.keep(lambda: channels.current, wecom)),
+        beside(expire(deployment.journal, settings.journal_days, CLOCK)),
         beside(other_corps.look_at_parking(deployment.queue)),
     ):
         services = Services(
@@ -79,6 +81,7 @@ async def open_worker(
             tags=Tags(),
             media=media,
             looks=Looks(CLOCK),
+            journal=deployment.journal,
             count_part=reporter.part,
         )
         yield Worker(
@@ -88,6 +91,7 @@ async def open_worker(
             clock=CLOCK,
             reporter=reporter,
             grace=settings.stop_grace,
+            note=deployment.journal.note,
         )
 
 
@@ -102,6 +106,7 @@ async def open_surveyor(settings: Settings, deployment: Deployment, channels: Ch
             channels=channels,
             clock=CLOCK,
             tags=Tags(),
+            journal=deployment.journal,
         )
 
 

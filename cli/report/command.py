@@ -90,7 +90,13 @@ async def _report(asked: _Asked, *, as_json: bool) -> int:
     async with open_deployment(settings) as deployment, open_api(settings, deployment, Lane.BULK) as wecom:
         with _bar(census) as bar:
             walk = await count_customers(
-                wecom, census, asked.staff, channels, on_walk=lambda walk: _show(bar, walk, census), notify=bar.notify
+                wecom,
+                census,
+                asked.staff,
+                channels,
+                deployment.journal,
+                on_walk=lambda walk: _show(bar, walk, census),
+                notify=bar.notify,
             )
     found = replace(census.report(), unread=tuple(walk.unread))
     if as_json:

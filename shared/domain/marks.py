@@ -4,7 +4,8 @@ Decide what becomes of a customer: which mark their relation should get, what we
 Pure, and asked before anything is written, so that a repeated event writes nothing. The state of the event counts; the
 relation's own where the event has none of ours (WeCom loses either now and then, and the event's is never stale).
 
-A text is *ours* when a channel's template makes just it for this customer. Ours may be replaced, a person's may not.
+A remark is *ours* when the journal remembers that we wrote it, or a channel's template makes just it for this customer.
+Ours may be replaced, a person's may not.
 """
 
 from collections.abc import Iterable, Mapping
@@ -132,10 +133,10 @@ def decide_mark(
     description = _wanted(channel.description, values, DESCRIPTION_LIMIT, relation.description)
     kept: SkipReason | None = None
     if remark is not None and not is_unset(relation):
-        owner = owner_of(relation, channels)
-        if owner is not None and not _replaces_ours(work, channel):
+        ours = relation.ours or owner_of(relation, channels) is not None
+        if ours and not _replaces_ours(work, channel):
             return Skip(reason=SkipReason.OURS_OLDER, channel=channel.key)
-        if owner is None and not _replaces_all(work, channel):
+        if not ours and not _replaces_all(work, channel):
             remark, kept = None, SkipReason.PERSON_WROTE
     if clean(relation.description) and not _replaces_all(work, channel):
         description = None

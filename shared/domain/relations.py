@@ -1,8 +1,10 @@
 """A relation: one member's view of one customer, as WeCom tells it (doc 92114, 92994)."""
 
 from dataclasses import dataclass
+from hashlib import sha256
 
 from shared.domain.ids import ExternalUserId, StaffUserId, TagId
+from shared.domain.remarks import as_stored
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,6 +20,7 @@ class Relation:
         state: Of the contact way they came through; empty without one.
         add_way: WeCom's source number; unknown numbers occur.
         tag_ids: Corp and strategy tags; private tags have no id.
+        ours: The remark is one that we wrote, as the journal remembers it.
     """
 
     staff: StaffUserId
@@ -30,3 +33,10 @@ class Relation:
     state: str = ""
     add_way: int = 0
     tag_ids: frozenset[TagId] = frozenset()
+    ours: bool = False
+
+
+def remark_digest(staff: StaffUserId, customer: ExternalUserId, remark: str) -> str:
+    """Return what tells that *remark* stood at this relation, without saying what it is."""
+    told = "\0".join((staff.casefold(), customer, as_stored(remark)))
+    return sha256(told.encode()).hexdigest()[:32]

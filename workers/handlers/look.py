@@ -11,6 +11,7 @@ from shared.domain.errors import TooEarly
 from shared.domain.events import MarkWritten, RelationFound, Replaces, Work
 from shared.domain.marks import Skip, decide_mark
 from shared.domain.remarks import same_text
+from shared.journal.port import recognised
 from shared.queue.message import Failure
 from workers.handlers.mark import mark
 from workers.outcome import Outcome
@@ -26,9 +27,10 @@ async def look(work: Work, before: Failure | None, services: Services) -> Outcom
     """
     assert isinstance(work, MarkWritten)
     try:
-        relation = await services.looks.relation(work, services.wecom)
+        read = await services.looks.relation(work, services.wecom)
     except TooEarly:
         return Outcome(result="skipped", reason="gone")
+    (relation,) = await recognised(services.journal, [read])
     as_before = same_text(relation.remark, work.remark_before)
     found = RelationFound(
         corp=work.corp,

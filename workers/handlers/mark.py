@@ -30,7 +30,8 @@ from shared.domain.errors import (
 )
 from shared.domain.events import CustomerEdited, MarkWritten, RelationFound, Work
 from shared.domain.marks import Mark, Skip, SkipReason, decide_mark, missing_tag_ids, states_disagree
-from shared.domain.relations import Relation
+from shared.domain.relations import Relation, remark_digest
+from shared.journal.port import recognised
 from shared.queue.message import Failure
 from shared.wecom.client import MARK_TAG, REMARK, RelationWriter
 from workers.outcome import Outcome, Part
@@ -81,6 +82,7 @@ class _Marking:
         self._view = _View(work, services)
         self._parts: dict[str, Part] = {}
         self._failures: list[QudaoError] = []
+        self._digest = ""
 
     async def run(self) -> Outcome:
         wecom = self._services.wecom
@@ -127,14 +129,20 @@ class _Marking:
             return await self._write_remark(nameless=True)  # it is the nickname that is taken for spam, mostly
 
     async def _write_remark(self, *, nameless: bool) -> Part:
+        chosen: str | None = None
+
         async def choose() -> tuple[str | None, str | None]:
+            nonlocal chosen
             decision = self._decide(await self._view.fresh(), nameless=nameless)
-            return (None, None) if isinstance(decision, Skip) else (decision.remark, decision.description)
+            chosen = None if isinstance(decision, Skip) else decision.remark
+            return (None, None) if isinstance(decision, Skip) else (chosen, decision.description)
 
         if self._view.seen is not None and await choose() == (None, None):
             return Part.RIGHT
         if not await self._writer.remark_chosen(choose):
             return Part.RIGHT
+        if chosen is not None:
+            self._digest = remark_digest(self._work.staff, self._work.customer, chosen)
         return Part.WRITTEN
 
     async def _tags(self) -> Part:
@@ -183,6 +191,7 @@ class _Marking:
                 channel=decision.channel or "",
                 parts=dict(self._parts),
                 look=self._written(seen),
+                digest=self._digest,
             )
         if isinstance(decision, Skip):
             return _skipped(decision, self._work)
@@ -223,7 +232,8 @@ class _View:
 
     async def _read(self) -> Relation:
         try:
-            self.seen = await read_relation(self._work, self._services, before=self._about_to_ask)
+            read = await read_relation(self._work, self._services, before=self._about_to_ask)
+            (self.seen,) = await recognised(self._services.journal, [read])
         except QudaoError as error:
             self.failure = error
             raise

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 
 from shared.domain.channels.model import Channels
 from shared.domain.reports.census import Census
+from shared.journal.port import Journal, recognised
 from shared.wecom.client import WeCom
 from workers.jobs.backfill import choose_staff
 from workers.jobs.walk import Walk
@@ -16,6 +17,7 @@ async def count_customers(
     census: Census,
     staff: Iterable[str],
     channels: Channels,
+    journal: Journal,
     *,
     on_walk: Callable[[Walk], None] = lambda _: None,
     notify: Notify = lambda _: None,
@@ -24,7 +26,7 @@ async def count_customers(
     """
     Count the relations of the members *staff*, or of all when none is named, into *census*; return the walk made.
 
-    All are those whom WeCom or the *channels* name.
+    All are those whom WeCom or the *channels* name. The *journal* tells what we wrote from what people did.
 
     Args:
         on_walk: Is told of the walk before it begins, and after each page.
@@ -38,7 +40,7 @@ async def count_customers(
     walk = Walk(wecom, chosen, notify=notify, sleep=sleep)
     on_walk(walk)
     async for relations in walk.relations():
-        for relation in relations:
+        for relation in await recognised(journal, relations):
             census.add(relation)
         on_walk(walk)
     return walk

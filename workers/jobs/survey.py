@@ -19,6 +19,7 @@ from shared.domain.events import Lane, RelationFound, Replaces, Task, lanes_of, 
 from shared.domain.ids import CorpId, StaffUserId, TagId
 from shared.domain.marks import Mark, Skip, SkipReason, bears_nothing, decide_mark
 from shared.domain.relations import Relation
+from shared.journal.port import Journal, recognised
 from shared.queue.message import Message, message_for
 from shared.queue.port import EventQueue
 from shared.wecom.client import WeCom
@@ -122,6 +123,7 @@ class Surveyor:
     channels: Channels
     clock: Clock
     tags: Tags
+    journal: Journal
     sleep: Sleep = asyncio.sleep
 
     async def survey(
@@ -157,7 +159,8 @@ class Surveyor:
         )
         walk = Walk(self.wecom, scope.staff, notify=notify, sleep=self.sleep)
         on_walk(walk)
-        async for relations in walk.relations():
+        async for page in walk.relations():
+            relations = await recognised(self.journal, page)
             changes = [change for relation in relations if (change := judge.judge(relation, tally)) is not None]
             if publish:
                 await self._publish([work_for(self.corp, each.relation, scope.replaces) for each in changes], tally)

@@ -13,6 +13,7 @@ from shared.domain.events import CustomerAdded, Lane
 from shared.domain.ids import CorpId, EventId, ExternalUserId, StaffUserId
 from shared.queue.message import Message, message_for
 from shared.queue.port import STALE_SECONDS
+from tests.doubles.journal import MemoryJournal
 from tests.doubles.queue import MemoryQueue
 from workers.consumer import SLOTS, Worker
 from workers.delivery_log import DeliveryLog
@@ -43,6 +44,7 @@ class Bench:
         self.queue = queue or MemoryQueue(CLOCK)
         self.registry = CollectorRegistry()
         self.stop = asyncio.Event()
+        self.journal = MemoryJournal()
         self.worker = Worker(
             queue=self.queue,
             handlers={Lane.LIVE: handler},
@@ -50,6 +52,7 @@ class Bench:
             clock=CLOCK,
             reporter=DeliveryLog(self.registry, CLOCK),
             grace=grace,
+            note=self.journal.note,
         )
 
     async def publish(self, *numbers: int) -> None:

@@ -7,6 +7,7 @@ from shared.domain.channels.model import Channels
 from shared.domain.errors import AnotherCorps
 from shared.domain.events import Lane, RelationFound
 from shared.domain.ids import CorpId, ExternalUserId, StaffUserId
+from tests.doubles.journal import MemoryJournal
 from workers.dispatch import handlers_with
 from workers.looks import Looks
 from workers.media import Media
@@ -33,6 +34,7 @@ async def test_another_corp_s_work_is_refused_before_any_call(lane):
         tags=Tags(),
         media=Media(SystemClock()),
         looks=Looks(SystemClock()),
+        journal=MemoryJournal(),
         count_part=lambda *_: None,
     )
     work = RelationFound(

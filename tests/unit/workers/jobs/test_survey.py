@@ -13,6 +13,7 @@ from shared.domain.ids import CorpId, ExternalUserId, StaffUserId, TagId
 from shared.domain.relations import Relation
 from shared.queue.message import Failure, decode, message_for
 from shared.wecom.types import CorpTag, CorpTagGroup, RelationPage
+from tests.doubles.journal import MemoryJournal
 from tests.doubles.queue import MemoryQueue
 from workers.jobs.backfill import choose_channels, choose_staff, drained
 from workers.jobs.reconcile import reconcile
@@ -74,6 +75,7 @@ class Rig:
         self.changes: list[Correction] = []
         self.tally = Tally()
         self.surveyor = Surveyor(
+            journal=MemoryJournal(),
             corp=CORP,
             wecom=self.wecom,
             queue=self.queue,

@@ -1,0 +1,1 @@
+"""What was done to whom: the memory of a deployment."""

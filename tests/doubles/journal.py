@@ -1,0 +1,40 @@
+"""A journal in memory."""
+
+from collections.abc import Collection, Sequence
+
+from shared.domain.ids import ExternalUserId
+from shared.journal.port import JournalEntry
+
+
+class MemoryJournal:
+    """:class:`~shared.journal.port.Journal` for the length of a test."""
+
+    def __init__(self) -> None:
+        self.entries: list[JournalEntry] = []
+
+    async def note(self, entry: JournalEntry) -> None:
+        """Add *entry*, unless this end of this event is there already."""
+        key = (entry.event_id, entry.task, entry.result)
+        if key not in {(each.event_id, each.task, each.result) for each in self.entries}:
+            self.entries.append(entry)
+
+    async def written(self, digests: Collection[str]) -> frozenset[str]:
+        """Return those of *digests* that we wrote."""
+        return frozenset(each.digest for each in self.entries if each.digest) & frozenset(digests)
+
+    async def story(self, customer: ExternalUserId) -> Sequence[JournalEntry]:
+        """Return what happened to *customer*."""
+        return sorted((each for each in self.entries if each.customer == customer), key=lambda each: each.at)
+
+    async def forget(self, customer: ExternalUserId, now: float) -> int:
+        """Remove all entries of *customer*."""
+        del now
+        before = len(self.entries)
+        self.entries = [each for each in self.entries if each.customer != customer]
+        return before - len(self.entries)
+
+    async def expire(self, before: float) -> int:
+        """Remove the entries from *before*."""
+        count = len(self.entries)
+        self.entries = [each for each in self.entries if each.at >= before]
+        return count - len(self.entries)
