@@ -140,12 +140,16 @@ class Postgres:
 
     async def _listen(self) -> None:
         """Listen on a connection of our own, for ever."""
+        away = False
         while True:
             try:
                 with translated("listen"):
                     await self._hear()
+                away = False
             except (QueueUnavailable, ConfigurationError) as error:
-                log.warning("state.not_listening", reason=str(error))
+                if not away:
+                    log.warning("state.unavailable", reason=str(error))
+                away = True
             self.heard.clear()
             await asyncio.sleep(_AGAIN_SECONDS)
 
