@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 
 from cli.times import CLOCK
 from ingress.spool import Intake, spooled
-from shared.domain.errors import QueueUnavailable
+from shared.domain.errors import ConfigurationError, QueueUnavailable
 from shared.journal.port import Journal
 from shared.journal.sqlite import SqliteJournal
 from shared.queue.port import EventQueue
@@ -140,6 +140,8 @@ async def _state(
     from shared.quota.postgres.notices import PostgresNotices  # noqa: PLC0415 - as above
 
     corp = settings.corp_id
+    if not corp:
+        raise ConfigurationError(["QUDAO_CORP_ID: is not set; PostgreSQL may hold the state of several corps"])
     async with (
         Postgres(settings.state_url.get_secret_value()) as server,
         PostgresQuota(server, corp, allowed, onlooker=onlooker, file=file) as quota,
