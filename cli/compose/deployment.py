@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 from cli.times import CLOCK
 from ingress.spool import Intake, spooled
 from shared.domain.errors import ConfigurationError, QueueUnavailable
-from shared.journal.port import Journal
+from shared.journal.port import CustomerJournal
 from shared.journal.sqlite import SqliteJournal
 from shared.queue.port import EventQueue
 from shared.queue.sqlite.adapter import SqliteQueue
@@ -44,7 +44,7 @@ class Deployment:
     queue: EventQueue
     quota: Valve
     claim: Claim
-    journal: Journal
+    journal: CustomerJournal
 
 
 @asynccontextmanager
@@ -112,7 +112,7 @@ class _State:
     name: str
     quota: Valve
     claim: Claim
-    journal: Journal
+    journal: CustomerJournal
 
 
 @asynccontextmanager

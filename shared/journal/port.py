@@ -41,7 +41,7 @@ class JournalEntry:
     digest: str = ""
 
 
-class Journal(Protocol):
+class CustomerJournal(Protocol):
     """What all processes of a deployment remember."""
 
     async def note(self, entry: JournalEntry) -> None:
@@ -70,7 +70,7 @@ class Journal(Protocol):
         ...
 
 
-async def recognised(journal: Journal, relations: Sequence[Relation]) -> list[Relation]:
+async def recognised(journal: CustomerJournal, relations: Sequence[Relation]) -> list[Relation]:
     """
     Return *relations*, those whose remark we wrote marked as such.
 

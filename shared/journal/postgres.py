@@ -36,7 +36,7 @@ _INSERT: Final = (
 
 
 class PostgresJournal:
-    """:class:`~shared.journal.port.Journal` in a PostgreSQL database."""
+    """:class:`~shared.journal.port.CustomerJournal` in a PostgreSQL database."""
 
     def __init__(self, database: Postgres, corp: str) -> None:
         self._database = database

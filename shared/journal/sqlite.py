@@ -34,7 +34,7 @@ CREATE TABLE journal_forgotten (at REAL NOT NULL, entries INTEGER NOT NULL);
 
 
 class SqliteJournal:
-    """:class:`~shared.journal.port.Journal` in a SQLite file."""
+    """:class:`~shared.journal.port.CustomerJournal` in a SQLite file."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

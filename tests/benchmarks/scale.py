@@ -5,7 +5,8 @@ Workers join, leave and are killed while a backlog drains under scaled-down limi
 
 The state is in a PostgreSQL that is cut off twice on the way, after two and after five minutes, or in a SQLite file.
 Limits are 600 calls in 6 s, 9,000 in 6 min and 5 in flight per API, at the simulator as in Qudao's settings. The judge
-is the simulator's journal. Use is measured against the share of the live lane: 90 % of the minute, 95 % of the hour.
+is the simulator's journal. Use is measured against the share of the bulk lane, where a backlog goes on: 90 % of the
+minute, 70 % of the hour.
 """
 
 import argparse
@@ -100,7 +101,7 @@ def ideal_seconds(events: int, per_minute: int, per_hour: int) -> float:
 def result(simulator: Simulator, took: float, events: int, kills: int) -> dict[str, Any]:
     """Return the figures."""
     journal, rules = simulator.journal, broken_rules(simulator.scenario)
-    share_minute, share_hour = int(PER_MINUTE * 0.9), int(PER_HOUR * 0.95)
+    share_minute, share_hour = int(PER_MINUTE * 0.9), int(PER_HOUR * 0.7)
     times = sorted(call.started for call in journal.calls("externalcontact/get"))
     before_the_hour = min(len(times), int(share_hour * 0.9))
     return {

@@ -8,7 +8,7 @@ import pytest
 
 from shared.domain.ids import EventId, ExternalUserId, StaffUserId
 from shared.domain.relations import Relation, remark_digest
-from shared.journal.port import Journal, JournalEntry, recognised
+from shared.journal.port import CustomerJournal, JournalEntry, recognised
 from shared.journal.postgres import PostgresJournal
 from shared.journal.sqlite import SqliteJournal
 from shared.postgres import Postgres
@@ -20,7 +20,7 @@ LIN = StaffUserId("Lin.Qiao")
 
 
 @pytest.fixture(params=["memory", "sqlite", "postgres"])
-async def journal(request, tmp_path) -> AsyncIterator[Journal]:
+async def journal(request, tmp_path) -> AsyncIterator[CustomerJournal]:
     if request.param == "memory":
         yield MemoryJournal()
     elif request.param == "sqlite":

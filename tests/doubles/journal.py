@@ -7,7 +7,7 @@ from shared.journal.port import JournalEntry
 
 
 class MemoryJournal:
-    """:class:`~shared.journal.port.Journal` for the length of a test."""
+    """:class:`~shared.journal.port.CustomerJournal` for the length of a test."""
 
     def __init__(self) -> None:
         self.entries: list[JournalEntry] = []

@@ -7,7 +7,7 @@ import structlog
 
 from shared.clock import Clock
 from shared.domain.errors import QueueUnavailable
-from shared.journal.port import Journal
+from shared.journal.port import CustomerJournal
 
 log = structlog.get_logger()
 
@@ -20,7 +20,7 @@ BREATH: Final = 0.2
 _DAY: Final = 86_400.0
 
 
-async def expire(journal: Journal, days: int, clock: Clock) -> None:
+async def expire(journal: CustomerJournal, days: int, clock: Clock) -> None:
     """Remove entries of more than *days* days, a piece at a time, for ever."""
     while True:
         try:

@@ -19,7 +19,7 @@ from shared.domain.events import Lane, RelationFound, Replaces, Task, lanes_of, 
 from shared.domain.ids import CorpId, StaffUserId, TagId
 from shared.domain.marks import Mark, Skip, SkipReason, bears_nothing, decide_mark
 from shared.domain.relations import Relation
-from shared.journal.port import Journal, recognised
+from shared.journal.port import CustomerJournal, recognised
 from shared.queue.message import Message, message_for
 from shared.queue.port import EventQueue
 from shared.wecom.client import WeCom
@@ -123,7 +123,7 @@ class Surveyor:
     channels: Channels
     clock: Clock
     tags: Tags
-    journal: Journal
+    journal: CustomerJournal
     sleep: Sleep = asyncio.sleep
 
     async def survey(
