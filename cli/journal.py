@@ -10,7 +10,7 @@ from rich.table import Table
 
 from cli.compose.deployment import open_deployment
 from cli.failures import FAILED, MISCONFIGURED, fail, run_async
-from cli.options import AsJson
+from cli.options import AsJson, DryRun
 from cli.output import moment, print_json, print_line, print_table
 from cli.times import CLOCK
 from shared.domain.ids import ExternalUserId
@@ -35,6 +35,7 @@ def show(customer: Customer, as_json: AsJson = False) -> None:
 def forget(
     customer: Customer,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask; needed where nobody can answer.")] = False,
+    dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
     """
@@ -42,7 +43,7 @@ def forget(
 
     A remark that was written to them reads as a person's from then on.
     """
-    run_async(lambda: _forget(ExternalUserId(customer), yes=yes, as_json=as_json))
+    run_async(lambda: _forget(ExternalUserId(customer), yes=yes or dry_run, dry_run=dry_run, as_json=as_json))
 
 
 def _settings() -> Settings:
@@ -83,16 +84,17 @@ def _row(entry: JournalEntry, settings: Settings) -> dict[str, str]:
     }
 
 
-async def _forget(customer: ExternalUserId, *, yes: bool, as_json: bool) -> int:
+async def _forget(customer: ExternalUserId, *, yes: bool, dry_run: bool, as_json: bool) -> int:
     if not yes:
         if as_json or not sys.stdin.isatty():
             fail(MISCONFIGURED, "nobody can be asked whether to forget this customer: say --yes")
         if not typer.confirm(f"Forget {customer}?", err=True):
             fail(FAILED, "nothing was done")
     async with open_deployment(_settings(), onlooker=True) as deployment:
-        removed = await deployment.journal.forget(customer, CLOCK.time())
+        journal = deployment.journal
+        count = len(await journal.story(customer)) if dry_run else await journal.forget(customer, CLOCK.time())
     if as_json:
-        print_json({"customer": customer, "removed": removed})
+        print_json({"customer": customer, "entries": count, "dry_run": dry_run})
     else:
-        print_line(f"{removed} entries of {customer} removed")
+        print_line(f"{count} entries of {customer} {'would be removed' if dry_run else 'removed'}")
     return 0

@@ -59,6 +59,7 @@ async def test_a_customer_s_story_is_told_and_can_be_forgotten(tmp_path):
             ("welcome", "welcomed", "full"),
         ]
         assert "Nana" not in orjson.dumps(story).decode()
-        assert (await command(rig, tmp_path, "journal", "forget", customer, "--yes"))["removed"] == 2
+        assert (await command(rig, tmp_path, "journal", "forget", customer, "--dry-run"))["entries"] == 2
+        assert (await command(rig, tmp_path, "journal", "forget", customer, "--yes"))["entries"] == 2
         code, _, err = await run_to_end("journal", "show", customer, folder=tmp_path, env=rig.env)
         assert (code, "nothing is known" in err) == (1, True)
