@@ -2,10 +2,10 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from random import Random
 
-from shared.domain.errors import QudaoError
+from shared.domain.errors import QudaoError, QueueUnavailable
 from shared.domain.events import Lane, task_of
 from shared.queue.message import decode
 from shared.queue.port import Delivery
@@ -103,13 +103,20 @@ class Worker:
             frozen.set()
 
     async def run(self) -> None:
-        """Serve all lanes."""
+        """Serve all lanes, from when the state can be used: until then whoever watches over it starts it again."""
         world = self._world
-        async with self._counters() as counters, asyncio.TaskGroup() as group:
+        async with AsyncExitStack() as stack:
+            counters: Counters | None = None
+            while counters is None:
+                try:
+                    counters = await stack.enter_async_context(self._counters())
+                except QueueUnavailable:
+                    await asyncio.sleep(1.0)
             notices = WorkerNotices(world)
             self._valve = Valve(counters, notices, world.limits, self.clock)
-            for lane in Lane:
-                group.create_task(self._serve(lane))
+            async with asyncio.TaskGroup() as group:
+                for lane in Lane:
+                    group.create_task(self._serve(lane))
 
     @asynccontextmanager
     async def _counters(self) -> AsyncIterator[Counters]:
