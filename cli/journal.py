@@ -14,9 +14,9 @@ from cli.options import AsJson, DryRun
 from cli.output import moment, print_json, print_line, print_table
 from cli.times import CLOCK
 from shared.domain.ids import ExternalUserId
-from shared.journal.port import JournalEntry
 from shared.logs import configure_logging
 from shared.settings import Settings, load_settings
+from shared.state.journal import JournalEntry
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, help="What was done to a customer: ids and ends, no names and no texts."

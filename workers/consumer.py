@@ -16,10 +16,10 @@ import structlog
 from shared.clock import Clock
 from shared.domain.errors import QudaoError, QueueUnavailable
 from shared.domain.events import Lane, Task, Work, task_of
-from shared.journal.port import JournalEntry
 from shared.queue.message import Failure, decode, message_for
 from shared.queue.port import LOOK_SECONDS, Consumer, Delivery, EventQueue
 from shared.quota.port import SETTLE_SECONDS
+from shared.state.journal import JournalEntry
 from workers.delivery_log import DeliveryLog
 from workers.entries import entry_for
 from workers.outcome import Outcome

@@ -1,8 +1,8 @@
 """What the journal is told of a delivery that ended."""
 
 from shared.domain.events import Work, task_of
-from shared.journal.port import JournalEntry
 from shared.queue.port import Delivery
+from shared.state.journal import JournalEntry
 from workers.outcome import Outcome
 from workers.policy import Park, Settle, Verdict
 

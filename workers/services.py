@@ -7,7 +7,7 @@ from shared.clock import Clock
 from shared.domain.channels.model import Channels
 from shared.domain.events import Lane
 from shared.domain.ids import CorpId
-from shared.journal.port import CustomerJournal
+from shared.state.journal import CustomerJournal
 from shared.wecom.client import WeCom
 from workers.looks import Looks
 from workers.media import Media

@@ -10,18 +10,17 @@ from prometheus_client import CollectorRegistry
 
 from cli.times import CLOCK
 from ingress.spool import Intake, spooled
-from shared.domain.errors import ConfigurationError, QueueUnavailable
-from shared.journal.port import CustomerJournal
-from shared.journal.sqlite import SqliteJournal
+from shared.domain.errors import QueueUnavailable
 from shared.queue.port import EventQueue
 from shared.queue.sqlite.adapter import SqliteQueue
 from shared.quota.notices import Claim
 from shared.quota.port import FileInUse, Limits, no_file
-from shared.quota.sqlite.counters import SqliteQuota
-from shared.quota.sqlite.notices import SqliteNotices
 from shared.quota.valve import Valve
 from shared.settings import Settings
 from shared.sqlite import Database
+from shared.state.journal import CustomerJournal
+from shared.state.port import SharedState
+from shared.state.sqlite import adapter as sqlite
 
 if TYPE_CHECKING:
     from shared.queue.rabbitmq.adapter import RabbitQueue
@@ -91,12 +90,36 @@ async def open_deployment(
         else:
             broker = await stack.enter_async_context(_over_rabbitmq(settings))
             queue = broker
-        if settings.state_file is not None and settings.state_file != settings.queue_file:
-            database = await stack.enter_async_context(Database(settings.state_file))
-        state = await stack.enter_async_context(_state(settings, database, onlooker=onlooker, file=file))
+        shared = database if settings.state_file == settings.queue_file else None
+        state = await stack.enter_async_context(open_state(settings, onlooker=onlooker, file=file, opened=shared))
         if broker is not None:
             await _agree(broker, settings.corp_id, state.name)
-        yield Deployment(queue=queue, quota=state.quota, claim=state.claim, journal=state.journal)
+        yield Deployment(
+            queue=queue,
+            quota=Valve(state.counters, state.notices, limits(settings), CLOCK),
+            claim=state.notices.claim,
+            journal=state.journal,
+        )
+
+
+@asynccontextmanager
+async def open_state(
+    settings: Settings, *, onlooker: bool = True, file: FileInUse = no_file, opened: Database | None = None
+) -> AsyncIterator[SharedState]:
+    """Yield the state that the settings name, for those who need no queue; its file may be *opened* already."""
+    if settings.state_file is None:
+        from shared.state.postgres import adapter as postgres  # noqa: PLC0415 - one machine needs none of it
+
+        url = settings.state_url.get_secret_value()
+        async with postgres.open_state(url, settings.corp_id, limits(settings), onlooker=onlooker, file=file) as state:
+            yield state
+        return
+    async with AsyncExitStack() as stack:
+        if opened is None:
+            opened = await stack.enter_async_context(Database(settings.state_file))
+        yield await stack.enter_async_context(
+            sqlite.open_state(opened, settings.corp_id, limits(settings), CLOCK, onlooker=onlooker, file=file)
+        )
 
 
 async def _agree(queue: "RabbitQueue", corp: str, state: str) -> None:
@@ -107,62 +130,12 @@ async def _agree(queue: "RabbitQueue", corp: str, state: str) -> None:
         log.warning("state.not_compared", reason=str(error))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _State:
-    name: str
-    quota: Valve
-    claim: Claim
-    journal: CustomerJournal
-
-
-@asynccontextmanager
-async def _state(
-    settings: Settings, database: Database | None, *, onlooker: bool, file: FileInUse
-) -> AsyncIterator[_State]:
-    """Yield what is kept in a database: SQLite's *database* unless the settings name PostgreSQL."""
-    allowed = limits(settings)
-    if settings.state_file is not None:
-        assert database is not None, "there is a file"
-        async with SqliteQuota(database, allowed, CLOCK, onlooker=onlooker, file=file) as counters:
-            notices = SqliteNotices(database)
-            journal = SqliteJournal(database)
-            await journal.prepare()
-            yield _State(
-                name=await counters.store(),
-                quota=Valve(counters, notices, allowed, CLOCK),
-                claim=notices.claim,
-                journal=journal,
-            )
-        return
-    from shared.journal.postgres import PostgresJournal  # noqa: PLC0415 - as below
-    from shared.postgres import Postgres  # noqa: PLC0415 - one machine needs none of it
-    from shared.quota.postgres.counters import PostgresQuota  # noqa: PLC0415 - as above
-    from shared.quota.postgres.notices import PostgresNotices  # noqa: PLC0415 - as above
-
-    corp = settings.corp_id
-    if not corp:
-        raise ConfigurationError(["QUDAO_CORP_ID: is not set; PostgreSQL may hold the state of several corps"])
-    async with (
-        Postgres(settings.state_url.get_secret_value()) as server,
-        PostgresQuota(server, corp, allowed, onlooker=onlooker, file=file) as quota,
-    ):
-        told = PostgresNotices(server, quota, corp)
-        remembered = PostgresJournal(server, corp)
-        await remembered.prepare()
-        yield _State(
-            name=await quota.store(),
-            quota=Valve(quota, told, allowed, CLOCK),
-            claim=told.claim,
-            journal=remembered,
-        )
-
-
 def _embedded(settings: Settings, database: Database) -> SqliteQueue:
     return SqliteQueue(database, CLOCK, crowd=_crowd(settings))
 
 
 def _over_rabbitmq(settings: Settings) -> "RabbitQueue":
-    from shared.queue.rabbitmq.adapter import RabbitQueue  # noqa: PLC0415 - as above
+    from shared.queue.rabbitmq.adapter import RabbitQueue  # noqa: PLC0415 - one machine needs no broker
 
     return RabbitQueue(_broker(settings), CLOCK, prefix=settings.queue_prefix, crowd=_crowd(settings))
 

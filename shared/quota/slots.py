@@ -1,18 +1,20 @@
 """
-What a process has of one API where a database counts the calls: who waits, what runs, and one exchange at a time.
+What a process has of each API where a database counts the calls: who waits, what runs, and one exchange at a time.
 
 An exchange is one transaction: it tells which calls ended, asks for all who wait, and brings what was granted.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, suppress
+from dataclasses import dataclass
 from random import uniform
-from typing import Final
+from typing import Final, Self
 
 from shared.domain.errors import QueueUnavailable
 from shared.domain.events import Lane
-from shared.quota.ledger import Answer
+from shared.quota.port import Grant
+from shared.quota.tether import granted
 from shared.quota.turns import Turns
 
 MAX_AGE: Final = 2.0
@@ -21,11 +23,88 @@ MAX_AGE: Final = 2.0
 LOOK_AGAIN: Final = 1.0
 """Longest wait for room without telling the other processes that somebody still waits."""
 
+HEAD_START: Final = {Lane.FAST: -20.0, Lane.LIVE: 0.0, Lane.BULK: 2.0}
+"""Seconds that a process's oldest waiter of a lane counts as younger, when processes compete: fast goes first, and
+bulk goes before live once it has waited two seconds longer."""
+
+ASKING: Final = 3.0
+"""Seconds of silence after which a process's waiters hold nobody up: it may be stopped."""
+
 SHORTEST: Final = 0.002
 """Shortest pause before a look for room in a window."""
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """
+    What was granted: lanes with their rows. Beyond that:
+
+    Attributes:
+        room_at: When a window has room for the next in line; None when a call must end first.
+        shared: Other processes run or wait; their calls may end without our knowing.
+        lost: Rows that the process holds and that are no more: it was silent for too long.
+    """
+
+    granted: Sequence[tuple[Lane, int]]
+    room_at: float | None
+    shared: bool
+    lost: Collection[int] = ()
+
+
 Exchange = Callable[[str, Collection[int], "Turns[Slot]"], Awaitable[tuple[Answer, float]]]
 """Given an API, the rows of the calls that run and who waits: returns the answer, and when it was given."""
+
+
+class Reservations:
+    """The slots of all APIs that this process calls, served while the context is open; what both databases build on."""
+
+    def __init__(
+        self, exchange: Exchange, *, poll: float, linger: float = 0.0, now: Callable[[], float] | None = None
+    ) -> None:
+        """
+        Args:
+            exchange: Settles what ended and reserves for those who wait.
+            poll: Seconds between looks while other processes hold places.
+            linger: Seconds that what ended may wait for somebody who asks.
+            now: The clock of the exchange's answers; the event loop's when None.
+        """
+        self._exchange = exchange
+        self._poll = poll
+        self._linger = linger
+        self._now = now or _loop_time
+        self._apis: dict[str, Slots] = {}
+
+    async def __aenter__(self) -> Self:
+        self._tasks = asyncio.TaskGroup()
+        await self._tasks.__aenter__()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Grant nothing more, and return once what ended is settled. Errors of the context leave it unwrapped."""
+        for api in self._apis.values():
+            api.stop()
+        await self._tasks.__aexit__(None, None, None)
+
+    def __iter__(self) -> Iterator[tuple[str, "Slots"]]:
+        return iter(self._apis.items())
+
+    def permit(self, endpoint: str, lane: Lane, staff: str = "") -> AbstractAsyncContextManager[None]:
+        """Wait until *endpoint* may be called once for *lane* and hold one place in flight."""
+        del staff  # matters to the valve alone
+        return granted(self.acquire, endpoint, lane)
+
+    async def acquire(self, endpoint: str, lane: Lane) -> Grant:
+        """Wait for leave to call *endpoint* once for *lane*."""
+        api = self._apis.get(endpoint)
+        if api is None:
+            api = self._apis[endpoint] = Slots(
+                endpoint, self._exchange, self._tasks, poll=self._poll, linger=self._linger
+            )
+        while True:
+            grant = await api.acquire(lane)
+            if self._now() - grant.reserved <= MAX_AGE:
+                return grant
+            grant.release()
 
 
 class Slots:
@@ -40,14 +119,7 @@ class Slots:
     def __init__(
         self, endpoint: str, exchange: Exchange, tasks: asyncio.TaskGroup, *, poll: float, linger: float = 0.0
     ) -> None:
-        """
-        Serve *endpoint* in a task of *tasks*.
-
-        Args:
-            exchange: Settles what ended and reserves for those who wait.
-            poll: Seconds between looks while other processes hold places.
-            linger: Seconds that what ended may wait for somebody who asks.
-        """
+        """Serve *endpoint* in a task of *tasks*; the rest as in :class:`Reservations`."""
         self._linger = linger
         self._endpoint = endpoint
         self._exchange = exchange
@@ -147,3 +219,7 @@ class Slot:
             self._lost = True
             if self._end is not None:
                 self._end()
+
+
+def _loop_time() -> float:
+    return asyncio.get_running_loop().time()

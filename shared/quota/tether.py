@@ -1,14 +1,16 @@
 """Ends a call whose place in flight was taken away: another worker may be calling in its stead."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Self
 
 from shared.domain.errors import QueueUnavailable
 from shared.domain.events import Lane
-from shared.quota.port import Counters, Grant
+from shared.quota.port import Grant
+
+Acquire = Callable[[str, Lane], Awaitable[Grant]]
 
 
 class Tether:
@@ -42,14 +44,14 @@ class Tether:
 
 
 @asynccontextmanager
-async def granted(counters: Counters, endpoint: str, lane: Lane) -> AsyncIterator[None]:
+async def granted(acquire: Acquire, endpoint: str, lane: Lane) -> AsyncIterator[None]:
     """
     Wait until *endpoint* may be called once for *lane* and hold one place in flight, without brake or breaker.
 
     Raises:
         QueueUnavailable: The counters cannot be reached, or the place was lost meanwhile.
     """
-    grant = await counters.acquire(endpoint, lane)
+    grant = await acquire(endpoint, lane)
     try:
         with Tether(grant):
             yield

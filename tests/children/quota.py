@@ -16,10 +16,10 @@ from shared.domain.errors import QueueUnavailable
 from shared.domain.events import Lane
 from shared.postgres import Postgres
 from shared.quota.port import Limits, Quota
-from shared.quota.postgres.counters import PostgresQuota
-from shared.quota.processes import Machine
-from shared.quota.sqlite.counters import SqliteQuota
 from shared.sqlite import Database
+from shared.state.postgres.quota import PostgresQuota
+from shared.state.sqlite.processes import Machine
+from shared.state.sqlite.quota import SqliteQuota
 
 GET = "externalcontact/get"
 

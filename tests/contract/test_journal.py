@@ -8,11 +8,11 @@ import pytest
 
 from shared.domain.ids import EventId, ExternalUserId, StaffUserId
 from shared.domain.relations import Relation, remark_digest
-from shared.journal.port import CustomerJournal, JournalEntry, recognised
-from shared.journal.postgres import PostgresJournal
-from shared.journal.sqlite import SqliteJournal
 from shared.postgres import Postgres
 from shared.sqlite import Database
+from shared.state.journal import CustomerJournal, JournalEntry, recognised
+from shared.state.postgres.journal import PostgresJournal
+from shared.state.sqlite.journal import SqliteJournal
 from tests.doubles.journal import MemoryJournal
 
 NANA = ExternalUserId("wmNana")

@@ -12,11 +12,11 @@ from shared.postgres import Postgres
 from shared.quota.holds import HoldChange
 from shared.quota.notices import Notices
 from shared.quota.port import HoldKind, Limits
-from shared.quota.postgres.counters import PostgresQuota
-from shared.quota.postgres.notices import PostgresNotices
-from shared.quota.sqlite.counters import SqliteQuota
-from shared.quota.sqlite.notices import SqliteNotices
 from shared.sqlite import Database
+from shared.state.postgres.notices import PostgresNotices
+from shared.state.postgres.quota import PostgresQuota
+from shared.state.sqlite.notices import SqliteNotices
+from shared.state.sqlite.quota import SqliteQuota
 from tests.doubles.notices import MemoryNotices
 
 GET = "externalcontact/get"

@@ -3,11 +3,11 @@
 from collections.abc import Collection, Sequence
 
 from shared.domain.ids import ExternalUserId
-from shared.journal.port import JournalEntry
+from shared.state.journal import JournalEntry
 
 
 class MemoryJournal:
-    """:class:`~shared.journal.port.CustomerJournal` for the length of a test."""
+    """:class:`~shared.state.journal.CustomerJournal` for the length of a test."""
 
     def __init__(self) -> None:
         self.entries: list[JournalEntry] = []

@@ -29,7 +29,7 @@ class MemoryQuota:
     def permit(self, endpoint: str, lane: Lane, staff: str = "") -> AbstractAsyncContextManager[None]:
         """Wait until *endpoint* may be called once for *lane* and hold one place in flight."""
         del staff  # matters to the valve alone
-        return granted(self, endpoint, lane)
+        return granted(self.acquire, endpoint, lane)
 
     def require_open(self, endpoint: str, staff: str) -> bool:
         """Tell that it may: nothing is ever held back."""

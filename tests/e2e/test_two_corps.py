@@ -110,8 +110,9 @@ async def test_two_corps_on_one_queue_are_told_so_at_once_and_at_the_next_start(
     assert list(corps[0].journal.calls("externalcontact/get")) == []
 
 
-async def test_a_database_file_of_another_corp_is_told_at_start(tmp_path, corps):
-    """A file that served another corp: its parked messages are named at the start, and status has the remedy."""
+async def test_a_database_file_of_another_corp_is_refused(tmp_path, corps):
+    """A file that serves one corp is not touched by a process of another, which says whose it is."""
+    ours, theirs = (corp.corp.corp_id for corp in corps)
     async with run_simulator(corps[0]) as server:
         env = settings(corps[0], server.url, tmp_path)
         async with qudao("run", folder=tmp_path, env=env) as run:
@@ -120,11 +121,10 @@ async def test_a_database_file_of_another_corp_is_told_at_start(tmp_path, corps)
             await corps[0].scan(state="qd_shop")
             await run.logged("delivery.parked", lane="live")
             assert await run.stop() == 0
-        env = settings(corps[1], server.url, tmp_path)
-        async with qudao("run", folder=tmp_path, env=env) as run:
-            line = await run.logged("queue.shared")
-            assert (line["corp"], line["parked"]) == (corps[0].corp.corp_id, 1)
-        code, out, err = await run_to_end("status", folder=tmp_path, env=env)
-        assert code == 0, err
-        assert corps[0].corp.corp_id in out
-        assert "QUDAO_QUEUE_PREFIX" in out
+        for command in ("run", "status"):
+            other = settings(corps[1], server.url, tmp_path)
+            code, _, err = await run_to_end(command, folder=tmp_path, env=other)
+            assert code == 2
+            assert f"is the state of corp {ours}, but QUDAO_CORP_ID is {theirs}" in err
+        code, out, err = await run_to_end("parked", "list", "--json", folder=tmp_path, env=env)
+        assert (code, len(orjson.loads(out))) == (0, 1), err

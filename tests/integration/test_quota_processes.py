@@ -16,7 +16,7 @@ from shared.domain.errors import ConfigurationError, QueueUnavailable
 from shared.domain.events import Lane
 from shared.postgres import Postgres
 from shared.quota.port import Limits, Quota
-from shared.quota.postgres.counters import PostgresQuota
+from shared.state.postgres.quota import PostgresQuota
 from tests.children.quota import GET, LIMITS, opened
 from tests.postgres.servers import Server
 

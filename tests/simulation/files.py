@@ -9,7 +9,7 @@ import apsw
 from apsw import Connection
 
 from shared.domain.errors import QueueUnavailable
-from shared.quota.ledger import LEASE, Process
+from shared.state.sqlite.ledger import LEASE, Process
 
 R = TypeVar("R")
 

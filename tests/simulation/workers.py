@@ -12,8 +12,8 @@ from shared.queue.port import Delivery
 from shared.quota.holds import HoldChange
 from shared.quota.notices import Listener
 from shared.quota.port import Counters, HoldKind, Limits
-from shared.quota.sqlite.counters import SqliteQuota
 from shared.quota.valve import Valve
+from shared.state.sqlite.quota import SqliteQuota
 from tests.doubles.notices import MemoryNotices
 from tests.doubles.queue import MemoryQueue
 from tests.simulation.files import File, Neighbours, OpenFile

@@ -11,8 +11,8 @@ from shared.domain.errors import TooEarly
 from shared.domain.events import MarkWritten, RelationFound, Replaces, Work
 from shared.domain.marks import Skip, decide_mark
 from shared.domain.remarks import same_text
-from shared.journal.port import recognised
 from shared.queue.message import Failure
+from shared.state.journal import recognised
 from workers.handlers.mark import mark
 from workers.outcome import Outcome
 from workers.services import Services

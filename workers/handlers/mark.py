@@ -31,8 +31,8 @@ from shared.domain.errors import (
 from shared.domain.events import CustomerEdited, MarkWritten, RelationFound, Work
 from shared.domain.marks import Mark, Skip, SkipReason, decide_mark, missing_tag_ids, states_disagree
 from shared.domain.relations import Relation, remark_digest
-from shared.journal.port import recognised
 from shared.queue.message import Failure
+from shared.state.journal import recognised
 from shared.wecom.client import MARK_TAG, REMARK, RelationWriter
 from workers.outcome import Outcome, Part
 from workers.services import Services

@@ -7,7 +7,7 @@ import structlog
 
 from shared.clock import Clock
 from shared.domain.errors import QueueUnavailable
-from shared.journal.port import CustomerJournal
+from shared.state.journal import CustomerJournal
 
 log = structlog.get_logger()
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 
 from shared.domain.channels.model import Channels
 from shared.domain.reports.census import Census
-from shared.journal.port import CustomerJournal, recognised
+from shared.state.journal import CustomerJournal, recognised
 from shared.wecom.client import WeCom
 from workers.jobs.backfill import choose_staff
 from workers.jobs.walk import Walk

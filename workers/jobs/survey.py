@@ -19,9 +19,9 @@ from shared.domain.events import Lane, RelationFound, Replaces, Task, lanes_of, 
 from shared.domain.ids import CorpId, StaffUserId, TagId
 from shared.domain.marks import Mark, Skip, SkipReason, bears_nothing, decide_mark
 from shared.domain.relations import Relation
-from shared.journal.port import CustomerJournal, recognised
 from shared.queue.message import Message, message_for
 from shared.queue.port import EventQueue
+from shared.state.journal import CustomerJournal, recognised
 from shared.wecom.client import WeCom
 from workers.jobs.parked import work_of
 from workers.jobs.walk import Walk, fingerprint

@@ -5,9 +5,9 @@ import pytest
 from apsw import Connection
 
 from shared.domain.events import Lane
-from shared.quota import ledger
-from shared.quota.ledger import Answer, Process, SlotRequest
 from shared.quota.port import Limits
+from shared.state.sqlite import ledger
+from shared.state.sqlite.ledger import Answer, Process, SlotRequest
 
 GET = "externalcontact/get"
 LIMITS = Limits(per_minute=10, per_hour=100, in_flight=3, minute_reserve=0, hour_reserve=0)

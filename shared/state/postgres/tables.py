@@ -1,9 +1,9 @@
 """
 The tables and the one function of the quota in PostgreSQL.
 
-``qudao_exchange`` does for a process, in one transaction under the lock of one API, what ``shared.quota.ledger`` does
-in SQLite: it counts what ended, gives back what the dead held, and grants what the limits leave room for. All times are
-the database's own, in seconds.
+``qudao_exchange`` does for a process, in one transaction under the lock of one API, what ``shared.state.sqlite.ledger``
+does in SQLite: it counts what ended, gives back what the dead held, and grants what the limits leave room for. All
+times are the database's own, in seconds.
 """
 
 from typing import Final
@@ -98,7 +98,7 @@ DECLARE
     now double precision; ended integer; used_minute integer; used_hour integer; running integer; mine integer;
     only_fast boolean; waiting_ahead integer := 0; waiting_others integer; my_rank double precision := 0;
     lane text; row_id bigint; closed text; at integer; over_minute integer; over_hour integer;
-    in_line text[];
+    minute_at double precision; hour_at double precision; in_line text[];
 BEGIN
     INSERT INTO qudao_api VALUES (c, e) ON CONFLICT DO NOTHING;
     PERFORM 1 FROM qudao_api WHERE corp = c AND endpoint = e FOR UPDATE;
@@ -159,12 +159,10 @@ BEGIN
         at := CASE closed WHEN 'fast' THEN 1 WHEN 'live' THEN 3 ELSE 5 END;
         over_minute := used_minute + 1 - limits[at];
         over_hour := used_hour + 1 - limits[at + 1];
-        room_at := greatest(
-            qudao_room_at(c, e, 'minute', minute, over_minute, now), qudao_room_at(c, e, 'hour', hour, over_hour, now)
-        );
-        IF qudao_room_at(c, e, 'minute', minute, over_minute, now) IS NULL
-            OR qudao_room_at(c, e, 'hour', hour, over_hour, now) IS NULL THEN
-            room_at := NULL;
+        minute_at := qudao_room_at(c, e, 'minute', minute, over_minute, now);
+        hour_at := qudao_room_at(c, e, 'hour', hour, over_hour, now);
+        IF minute_at IS NOT NULL AND hour_at IS NOT NULL THEN
+            room_at := greatest(minute_at, hour_at);
         END IF;
     END IF;
 

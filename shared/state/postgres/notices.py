@@ -7,7 +7,7 @@ from shared.postgres import Postgres
 from shared.quota.holds import HoldChange
 from shared.quota.notices import Listener
 from shared.quota.port import HoldKind
-from shared.quota.postgres.counters import PostgresQuota
+from shared.state.postgres.quota import PostgresQuota
 
 _NEWS: Final = "SELECT *, greatest(0, until - qudao_now()) AS seconds FROM qudao_hold WHERE corp = $1 AND number > $2"
 _TELL: Final = """

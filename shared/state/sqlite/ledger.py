@@ -5,7 +5,7 @@ A call is a row in ``quota_running`` from before it is made until after it has e
 that time. Then it becomes a count in a bucket of each window, named by the bucket's end, and leaves the window one
 window after that. So it counts from before WeCom sees it until a whole window after WeCom saw it, and a sliding window
 over there never holds more than the limit. Times are seconds of a clock nobody can set; see
-``shared.quota.sqlite.counters``.
+``shared.state.sqlite.quota``.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -16,12 +16,15 @@ from apsw import Connection
 
 from shared.domain.events import Lane
 from shared.quota.port import SETTLE_SECONDS, Limits, Usage
+from shared.quota.slots import ASKING, HEAD_START, Answer
 
 TABLES: Final = (
     """
 CREATE TABLE quota_worker (
     worker TEXT PRIMARY KEY, place TEXT NOT NULL, pid INTEGER NOT NULL, born TEXT NOT NULL,
-    seen REAL NOT NULL, wall REAL NOT NULL
+    seen REAL NOT NULL, wall REAL NOT NULL,
+    died REAL,                       -- when it was found gone
+    file TEXT NOT NULL DEFAULT ''    -- hash of its channels file
 ) WITHOUT ROWID;
 CREATE TABLE quota_running (
     id INTEGER PRIMARY KEY AUTOINCREMENT, endpoint TEXT NOT NULL, worker TEXT NOT NULL
@@ -44,21 +47,11 @@ CREATE TABLE quota_hold (
     errcode INTEGER, reason TEXT NOT NULL, UNIQUE (kind, endpoint, staff)
 );
 """,
-    "ALTER TABLE quota_worker ADD COLUMN died REAL",  # when it was found gone
-    "ALTER TABLE quota_worker ADD COLUMN file TEXT NOT NULL DEFAULT ''",  # hash of its channels file
-    "CREATE TABLE quota_store (id TEXT NOT NULL); INSERT INTO quota_store VALUES (lower(hex(randomblob(8))));",
 )
 
 MINUTE_BUCKETS: Final = 200
 HOUR_BUCKETS: Final = 720
 """Buckets in a window. A call counts for up to one bucket longer than it must: half a percent, and a seventh."""
-
-HEAD_START: Final = {Lane.FAST: -20.0, Lane.LIVE: 0.0, Lane.BULK: 2.0}
-"""Seconds that a process's oldest waiter of a lane counts as younger, when processes compete: fast goes first, and
-bulk goes before live once it has waited two seconds longer."""
-
-ASKING: Final = 3.0
-"""Seconds of silence after which a process's waiters hold nobody up: it may be stopped."""
 
 LEASE: Final = 15.0
 """Seconds of silence after which a process loses its places: stopped, or somewhere where we cannot look it up. Longer
@@ -90,23 +83,6 @@ class SlotRequest:
         """Return where the first in line stands among those of all processes: of all lanes, and of fast alone."""
         firsts = {False: self.wanted[:1], True: self.urgent[:1]}
         return {fast: self.oldest[lane] + HEAD_START[lane] for fast, lanes in firsts.items() for lane in lanes}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """
-    What was granted: lanes with their rows. Beyond that:
-
-    Attributes:
-        room_at: When a window has room for the next in line; None when a call must end first.
-        shared: Other processes run or wait; their calls may end without our knowing.
-        lost: Rows that the process holds and that are no more: it was silent for too long.
-    """
-
-    granted: Sequence[tuple[Lane, int]]
-    room_at: float | None
-    shared: bool
-    lost: Collection[int] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ import socket
 from pathlib import Path
 from typing import Protocol
 
-from shared.quota.ledger import LEASE, Process
+from shared.state.sqlite.ledger import LEASE, Process
 
 
 class Neighbours(Protocol):

@@ -4,8 +4,8 @@ import os
 import subprocess
 import sys
 
-from shared.quota.ledger import LEASE
-from shared.quota.processes import Machine
+from shared.state.sqlite.ledger import LEASE
+from shared.state.sqlite.processes import Machine
 
 
 def test_this_process_is_there() -> None:

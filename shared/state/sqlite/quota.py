@@ -1,15 +1,16 @@
 """
-The quota of embedded mode: counted in the SQLite file that holds the queue, by all processes that share it.
+The quota in SQLite: counted in one file by all processes of the machine that share it.
 
 Every grant is on the disk before it is used, so a kill -9 never makes the count too low. One writer for each API and
-process settles what ended and reserves what is wanted in one transaction; ``shared.quota.ledger`` has its rules. The
-windows run on the machine's monotonic clock: all its processes read the same, and setting the wall clock moves nothing.
+process settles what ended and reserves what is wanted in one transaction; ``shared.state.sqlite.ledger`` has its rules.
+The windows run on the machine's monotonic clock: all its processes read the same, and setting the wall clock moves
+nothing.
 """
 
 import asyncio
 import time
 from collections.abc import Callable, Collection
-from contextlib import AbstractAsyncContextManager, suppress
+from contextlib import suppress
 from typing import Any, Final, Self
 
 from apsw import Connection
@@ -17,14 +18,14 @@ from apsw import Connection
 from shared.clock import Clock
 from shared.domain.errors import QueueUnavailable
 from shared.domain.events import Lane
-from shared.quota import ledger
-from shared.quota.ledger import Answer, SlotRequest
-from shared.quota.port import FileInUse, Grant, Limits, Snapshot, WorkerSeen, no_file
-from shared.quota.processes import Machine, Neighbours
-from shared.quota.slots import MAX_AGE, Slot, Slots
-from shared.quota.tether import granted
+from shared.quota.port import FileInUse, Limits, Snapshot, WorkerSeen, no_file
+from shared.quota.slots import Answer, Reservations, Slot
 from shared.quota.turns import Turns
 from shared.sqlite import Database
+from shared.state.sqlite import ledger
+from shared.state.sqlite.ledger import SlotRequest
+from shared.state.sqlite.processes import Machine, Neighbours
+from shared.tasks import beside
 
 POLL: Final = 0.02
 """Seconds between looks while other processes hold places, which nobody tells us they gave back."""
@@ -60,7 +61,8 @@ class SqliteQuota:
         self._neighbours = neighbours or Machine()
         self._process = self._neighbours.me()
         self._onlooker = onlooker
-        self._apis: dict[str, Slots] = {}
+        self._reservations = Reservations(self.exchange, poll=POLL, now=monotonic)
+        self.acquire, self.permit = self._reservations.acquire, self._reservations.permit
 
     async def __aenter__(self) -> Self:
         """
@@ -71,40 +73,18 @@ class SqliteQuota:
         """
         await self._database.migrate("quota", ledger.TABLES)
         await self._show_up()
-        self._tasks = asyncio.TaskGroup()
-        await self._tasks.__aenter__()
-        self._showing = self._tasks.create_task(self._show_up_for_ever(), name="quota.show_up")
+        await self._reservations.__aenter__()
+        self._showing = beside(self._show_up_for_ever())
+        await self._showing.__aenter__()
         return self
 
     async def __aexit__(self, *_: object) -> None:
         """Settle what ended and leave. Calls that still run stay counted until this process ends."""
-        self._showing.cancel()
-        for api in self._apis.values():
-            api.stop()
         try:
-            await self._tasks.__aexit__(None, None, None)  # an error of the context leaves it unwrapped
+            await self._showing.__aexit__(None, None, None)
+            await self._reservations.__aexit__(None, None, None)
         finally:
             await self._sign_off()
-
-    def permit(self, endpoint: str, lane: Lane, staff: str = "") -> AbstractAsyncContextManager[None]:
-        """Wait until *endpoint* may be called once for *lane* and hold one place in flight."""
-        del staff  # matters to the valve alone
-        return granted(self, endpoint, lane)
-
-    async def acquire(self, endpoint: str, lane: Lane) -> Grant:
-        """Wait for leave to call *endpoint* once for *lane*."""
-        api = self._apis.get(endpoint)
-        if api is None:
-            api = self._apis[endpoint] = Slots(endpoint, self.exchange, self._tasks, poll=POLL)
-        while True:
-            grant = await api.acquire(lane)
-            if self._monotonic() - grant.reserved <= MAX_AGE:
-                return grant
-            grant.release()
-
-    async def store(self) -> str:
-        """Return what tells this file from any other."""
-        return await self._database.read(lambda connection: str(connection.execute("SELECT id FROM quota_store").get))
 
     async def snapshot(self) -> Snapshot:
         """Return what is used now, by all processes that share the file."""
@@ -147,11 +127,11 @@ class SqliteQuota:
 
     async def _sign_off(self) -> None:
         """Settle, and forget this process unless calls of it still run: those end with it."""
-        held = {row for api in self._apis.values() for row in api.held}
+        held = {row for _, api in self._reservations for row in api.held}
 
         def work(connection: Connection) -> None:
             now = self._monotonic()
-            for endpoint in self._apis:
+            for endpoint, _ in self._reservations:
                 request = SlotRequest(worker=self._process.worker, endpoint=endpoint, limits=self._limits, held=held)
                 ledger.settle(connection, request, now)
             if not held:

@@ -1,5 +1,5 @@
 """
-The quota in PostgreSQL: counted by the one function of ``shared.quota.postgres.tables``, on the database's clock.
+The quota in PostgreSQL: counted by the one function of ``shared.state.postgres.tables``, on the database's clock.
 
 Every grant is committed before it is used. A process that was silent for some seconds is taken for dead: its calls
 rest, as those of the dead do, and are then counted as ended; one that was only slow is told that it lost its places.
@@ -10,18 +10,16 @@ import os
 import secrets
 import socket
 from collections.abc import Collection
-from contextlib import AbstractAsyncContextManager, suppress
+from contextlib import suppress
 from typing import Any, Final, Self
 
 from shared.domain.errors import ConfigurationError, QueueUnavailable
 from shared.domain.events import Lane
 from shared.postgres import Postgres
-from shared.quota.ledger import ASKING, HEAD_START, Answer
-from shared.quota.port import SETTLE_SECONDS, FileInUse, Grant, Limits, Snapshot, Usage, WorkerSeen, no_file
-from shared.quota.postgres.tables import STEPS
-from shared.quota.slots import LOOK_AGAIN, MAX_AGE, Slot, Slots
-from shared.quota.tether import granted
+from shared.quota.port import SETTLE_SECONDS, FileInUse, Limits, Snapshot, Usage, WorkerSeen, no_file
+from shared.quota.slots import ASKING, HEAD_START, LOOK_AGAIN, Answer, Reservations, Slot
 from shared.quota.turns import Turns
+from shared.state.postgres.tables import STEPS
 from shared.tasks import beside
 
 SHOW_UP: Final = 0.5
@@ -82,7 +80,8 @@ class PostgresQuota:
         self._worker = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
         self._onlooker = onlooker
         self._file = file
-        self._apis: dict[str, Slots] = {}
+        self._reservations = Reservations(self._exchange, poll=LOOK_AGAIN, linger=LINGER)
+        self.acquire, self.permit = self._reservations.acquire, self._reservations.permit
         self.holds = 0
         """Number of the newest hold that is known to be there."""
         self._fixed = (
@@ -108,38 +107,19 @@ class PostgresQuota:
             await self._refuse_other_limits()
             await self._show_up()
         self._database.listen(self._hear)
-        self._tasks = asyncio.TaskGroup()
-        await self._tasks.__aenter__()
+        await self._reservations.__aenter__()
         self._showing = beside(self._show_up_for_ever())
         await self._showing.__aenter__()
         return self
 
     async def __aexit__(self, *error: Any) -> None:  # noqa: ANN401 - handed on
         """Settle what ended and leave. Calls that still run stay counted until this process is found gone."""
-        for api in self._apis.values():
-            api.stop()
         try:
             async with asyncio.timeout(LOOK_AGAIN + 5.0):
-                await self._tasks.__aexit__(None, None, None)
+                await self._reservations.__aexit__(None, None, None)
         finally:
             await self._showing.__aexit__(*error)
             await self._sign_off()
-
-    def permit(self, endpoint: str, lane: Lane, staff: str = "") -> AbstractAsyncContextManager[None]:
-        """Wait until *endpoint* may be called once for *lane* and hold one place in flight."""
-        del staff  # matters to the valve alone
-        return granted(self, endpoint, lane)
-
-    async def acquire(self, endpoint: str, lane: Lane) -> Grant:
-        """Wait for leave to call *endpoint* once for *lane*."""
-        api = self._apis.get(endpoint)
-        if api is None:
-            api = self._apis[endpoint] = Slots(endpoint, self._exchange, self._tasks, poll=LOOK_AGAIN, linger=LINGER)
-        while True:
-            grant = await api.acquire(lane)
-            if _now() - grant.reserved <= MAX_AGE:
-                return grant
-            grant.release()
 
     async def store(self) -> str:
         """Return what tells this database from any other."""
@@ -187,7 +167,7 @@ class PostgresQuota:
 
     def _hear(self, payload: str) -> None:
         """Look again where it is our turn since a call ended elsewhere; everywhere when that may have been missed."""
-        for name, api in self._apis.items():
+        for name, api in self._reservations:
             if payload in ("", f"{self._corp}|{name}|{self._worker}"):
                 api.turns.changed.set()
 
@@ -215,9 +195,9 @@ class PostgresQuota:
     async def _sign_off(self) -> None:
         """Settle, and forget this process unless calls of it still run: those end with it."""
         with suppress(QueueUnavailable):  # the others will find this process gone
-            for endpoint, api in self._apis.items():
+            for endpoint, api in self._reservations:
                 await self._exchange(endpoint, api.held, api.turns)
-            if self._onlooker or any(api.held for api in self._apis.values()):
+            if self._onlooker or any(api.held for _, api in self._reservations):
                 return
             await self._database.execute(
                 "DELETE FROM qudao_worker WHERE corp = $1 AND worker = $2", self._corp, self._worker

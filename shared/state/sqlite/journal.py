@@ -9,8 +9,8 @@ import orjson
 from apsw import Connection
 
 from shared.domain.ids import ExternalUserId
-from shared.journal.port import JournalEntry
 from shared.sqlite import Database
+from shared.state.journal import JournalEntry
 
 AT_ONCE: Final = 1000
 """Entries that one expiry removes, so that nobody waits for long."""
@@ -34,7 +34,7 @@ CREATE TABLE journal_forgotten (at REAL NOT NULL, entries INTEGER NOT NULL);
 
 
 class SqliteJournal:
-    """:class:`~shared.journal.port.CustomerJournal` in a SQLite file."""
+    """:class:`~shared.state.journal.CustomerJournal` in a SQLite file."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

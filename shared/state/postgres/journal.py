@@ -6,8 +6,8 @@ from dataclasses import fields
 from typing import Final
 
 from shared.domain.ids import ExternalUserId
-from shared.journal.port import JournalEntry
 from shared.postgres import Postgres
+from shared.state.journal import JournalEntry
 
 AT_ONCE: Final = 1000
 
@@ -36,7 +36,7 @@ _INSERT: Final = (
 
 
 class PostgresJournal:
-    """:class:`~shared.journal.port.CustomerJournal` in a PostgreSQL database."""
+    """:class:`~shared.state.journal.CustomerJournal` in a PostgreSQL database."""
 
     def __init__(self, database: Postgres, corp: str) -> None:
         self._database = database

@@ -1,1 +1,0 @@
-"""What was done to whom: the memory of a deployment."""

@@ -1,1 +1,0 @@
-"""The quota in PostgreSQL, for workers on many machines."""

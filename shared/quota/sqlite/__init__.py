@@ -1,1 +1,0 @@
-"""The quota in the embedded queue's file."""

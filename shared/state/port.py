@@ -1,0 +1,24 @@
+"""The state of a deployment, whichever database it is in."""
+
+from dataclasses import dataclass
+
+from shared.quota.notices import Notices
+from shared.quota.port import Counters
+from shared.state.journal import CustomerJournal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SharedState:
+    """
+    What all processes of one deployment share beside messages.
+
+    Attributes:
+        name: What tells it from the state of any other deployment.
+        counters: Where calls are counted.
+        notices: What is held back, and who does what only one may.
+    """
+
+    name: str
+    counters: Counters
+    notices: Notices
+    journal: CustomerJournal
