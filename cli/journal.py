@@ -8,7 +8,7 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from cli.compose.deployment import open_deployment
+from cli.compose.deployment import open_state
 from cli.failures import FAILED, MISCONFIGURED, fail, run_async
 from cli.options import AsJson, DryRun
 from cli.output import moment, print_json, print_line, print_table
@@ -54,8 +54,8 @@ def _settings() -> Settings:
 
 async def _show(customer: ExternalUserId, *, as_json: bool) -> int:
     settings = _settings()
-    async with open_deployment(settings, onlooker=True) as deployment:
-        entries = await deployment.journal.story(customer)
+    async with open_state(settings) as state:
+        entries = await state.journal.story(customer)
     rows = [_row(entry, settings) for entry in entries]
     if as_json:
         print_json({"customer": customer, "entries": rows})
@@ -90,8 +90,8 @@ async def _forget(customer: ExternalUserId, *, yes: bool, dry_run: bool, as_json
             fail(MISCONFIGURED, "nobody can be asked whether to forget this customer: say --yes")
         if not typer.confirm(f"Forget {customer}?", err=True):
             fail(FAILED, "nothing was done")
-    async with open_deployment(_settings(), onlooker=True) as deployment:
-        journal = deployment.journal
+    async with open_state(_settings()) as state:
+        journal = state.journal
         count = len(await journal.story(customer)) if dry_run else await journal.forget(customer, CLOCK.time())
     if as_json:
         print_json({"customer": customer, "entries": count, "dry_run": dry_run})

@@ -9,7 +9,7 @@ from typing import Final
 
 import typer
 
-from cli.channels.desk import Desk, ask_who_is_able, held_desk, open_bulk_api, open_desk, way_reader
+from cli.channels.desk import Desk, ask_who_is_able, open_bulk_api, open_desk, way_reader, writing
 from cli.channels.tables import failure_lines, outcome_document, plan_document, plan_headline, plan_table, shortened
 from cli.compose.workers import file_document, file_line, running_workers
 from cli.failures import FAILED, MISCONFIGURED, UNSAFE, fail
@@ -18,6 +18,7 @@ from cli.progress import new_progress, printer
 from cli.signals import stopped_by_signal
 from cli.times import CLOCK
 from shared.domain.channels.file import KeyPlaces
+from shared.domain.channels.lock import LockedWays
 from shared.domain.channels.plans import Plan, Step, StepKind, make_plan
 from shared.domain.errors import ConfigurationError
 from shared.domain.ids import StaffUserId
@@ -32,9 +33,10 @@ _BESIDES: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Planned:
-    """A plan, and what makes it impossible: members who cannot have customers."""
+    """A plan, the ways that it begins with, and what makes it impossible: members who cannot have customers."""
 
     plan: Plan
+    before: LockedWays
     problems: Sequence[str]
 
 
@@ -54,18 +56,18 @@ async def show_plan(*, prune: bool, refresh: bool, as_json: bool) -> None:
 
 async def apply_plan(*, prune: bool, refresh: bool, force: bool, yes: bool, as_json: bool) -> int:
     """Show the plan, ask, carry it out, and return the exit code."""
-    with held_desk() as desk:
-        planned = await _planned(desk, prune=prune, refresh=refresh)
-        plan = planned.plan
-        if not as_json:
-            _show(plan)
-        if planned.problems:
-            raise ConfigurationError(list(planned.problems))
-        if plan.unsafe and not force:
-            fail(UNSAFE, *plan.unsafe)
-        if plan.to_do() and not yes:
-            _confirm(as_json=as_json)
-        outcome = await _applied(desk, plan)
+    desk = open_desk()
+    planned = await _planned(desk, prune=prune, refresh=refresh)
+    plan = planned.plan
+    if not as_json:
+        _show(plan)
+    if planned.problems:
+        raise ConfigurationError(list(planned.problems))
+    if plan.unsafe and not force:
+        fail(UNSAFE, *plan.unsafe)
+    if plan.to_do() and not yes:
+        _confirm(as_json=as_json)
+    outcome = await _applied(desk, planned)
     workers = await running_workers(desk.settings)
     if as_json:
         print_json(
@@ -86,18 +88,18 @@ async def apply_plan(*, prune: bool, refresh: bool, force: bool, yes: bool, as_j
 
 async def _planned(desk: Desk, *, prune: bool, refresh: bool) -> _Planned:
     """Ask WeCom what there is, beginning with a call that proves address, secret and permission; plan."""
-    async with open_bulk_api(desk.settings) as wecom:
+    async with open_bulk_api(desk.settings) as (wecom, state):
         with new_progress() as progress:
             able = await ask_who_is_able(wecom, progress)
             reader = way_reader(wecom, desk, progress)
-            others = desk.others.read()
-            observed = await reader.observe(desk.channels, desk.lock, now=CLOCK.time(), others=others, anew=refresh)
+            before, others = await state.ways.read(), await state.ways.others()
+            observed = await reader.observe(desk.channels, before, now=CLOCK.time(), others=others, anew=refresh)
             if observed.others != others:
-                desk.others.write(observed.others)
-            plan = make_plan(desk.channels, desk.lock, observed, prune=prune)
+                await state.ways.keep_others(observed.others)
+            plan = make_plan(desk.channels, before, observed, prune=prune)
             wrong = await inabilities(wecom, _staff_of(plan), able)
     problems, notes = _unable(desk, plan, wrong)
-    return _Planned(plan=replace(plan, notes=(*plan.notes, *notes)), problems=problems)
+    return _Planned(plan=replace(plan, notes=(*plan.notes, *notes)), before=before, problems=problems)
 
 
 def _new_staff(step: Step) -> Sequence[StaffUserId]:
@@ -160,21 +162,26 @@ def _confirm(*, as_json: bool) -> None:
         signal.signal(signal.SIGINT, before)
 
 
-async def _applied(desk: Desk, plan: Plan) -> Applied:
-    async with open_bulk_api(desk.settings) as wecom, stopped_by_signal() as stop:
+async def _applied(desk: Desk, planned: _Planned) -> Applied:
+    async with (
+        open_bulk_api(desk.settings) as (wecom, state),
+        writing(state, planned.before) as write,
+        stopped_by_signal() as stop,
+    ):
         with new_progress() as progress:
-            task = progress.add_task("applying", total=len(plan.to_do()))
+            task = progress.add_task("applying", total=len(planned.plan.to_do()))
             apply = Apply(
                 wecom,
                 way_reader(wecom, desk, progress),
-                save=desk.file.write,
+                lock=planned.before,
+                write=write,
                 clock=CLOCK,
                 stop=stop,
                 at_once=desk.settings.quota_in_flight,
                 notify=printer(progress),
                 advance=lambda _: progress.advance(task),
             )
-            return await apply.run(plan)
+            return await apply.run(planned.plan)
 
 
 def _summary(outcome: Applied) -> str:

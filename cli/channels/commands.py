@@ -8,14 +8,17 @@ from typing import Annotated
 import typer
 
 from cli.channels.apply import apply_plan, show_plan
-from cli.channels.desk import Desk, ask_who_is_able, held_desk, open_bulk_api, open_desk, way_reader
+from cli.channels.desk import ask_who_is_able, open_bulk_api, open_desk, way_reader, writing
+from cli.channels.lock_file import export_file, import_file
 from cli.channels.qr import Card, Format, centimetres_in, write_cards
 from cli.channels.tables import import_document, list_rows, list_table, shortened, skeleton, unknown_table
+from cli.compose.deployment import kept_ways
 from cli.failures import FAILED, MISCONFIGURED, fail, run_async
 from cli.options import AsJson, DryRun
 from cli.output import print_json, print_line, print_table
 from cli.progress import new_progress
 from cli.times import CLOCK
+from shared.domain.channels.lock import LockedWays
 from shared.domain.channels.model import Channel, ChannelKey, Channels
 from shared.domain.channels.plans import Imported, rebuild
 from shared.domain.errors import ConfigurationError
@@ -56,20 +59,34 @@ def apply(
 
 @app.command("list")
 def list_channels(as_json: AsJson = False) -> None:
-    """List the channels with their contact ways, as the lock has them. Asks WeCom nothing."""
+    """List the channels with their contact ways, as the state has them. Asks WeCom nothing."""
     run_async(lambda: _list(as_json=as_json))
 
 
 @app.command("import")
 def import_ways(
+    from_: Annotated[
+        Path | None, typer.Option("--from", help="Take the ways from this export instead.", metavar="FILE")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="With --from: replace the ways that are kept.")] = False,
     dry_run: DryRun = False,
     as_toml: Annotated[bool, typer.Option("--toml", help="Print channels for the ways that the file lacks.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Rebuild the lock from WeCom alone, and tell which of its contact ways the file does not know."""
-    if as_toml and as_json:
-        fail(MISCONFIGURED, "--toml or --json, not both")
+    """Rebuild what is kept of our contact ways from WeCom alone, and tell which of its ways the file does not know."""
+    if as_toml and (as_json or from_):
+        fail(MISCONFIGURED, "--toml alone, not with --json or --from")
+    if from_ is not None:
+        run_async(lambda: import_file(from_, force=force, dry_run=dry_run, as_json=as_json))
     run_async(lambda: _import(dry_run=dry_run, as_toml=as_toml, as_json=as_json))
+
+
+@app.command()
+def export(
+    out: Annotated[Path | None, typer.Option(help="Write them to this file: channels.lock.json.")] = None,
+) -> None:
+    """Print our contact ways as a JSON document, for version control; `import --from` takes it back."""
+    run_async(lambda: export_file(out))
 
 
 @app.command()
@@ -94,28 +111,30 @@ def qr(
 
 
 async def _import(*, dry_run: bool, as_toml: bool, as_json: bool) -> int:
-    with held_desk() as desk:
-        async with open_bulk_api(desk.settings) as wecom:
-            with new_progress() as progress:
-                await ask_who_is_able(wecom, progress)
-                reader = way_reader(wecom, desk, progress)
-                observed = await reader.observe(desk.channels, desk.lock, now=CLOCK.time(), everything=True, anew=True)
-        imported = rebuild(desk.channels, desk.lock, observed)
+    desk = open_desk()
+    async with open_bulk_api(desk.settings) as (wecom, state):
+        before = await state.ways.read()
+        with new_progress() as progress:
+            await ask_who_is_able(wecom, progress)
+            reader = way_reader(wecom, desk, progress)
+            observed = await reader.observe(desk.channels, before, now=CLOCK.time(), everything=True, anew=True)
+        imported = rebuild(desk.channels, before, observed)
         if not dry_run:
-            desk.file.write(imported.lock)
+            async with writing(state, before) as write:
+                await write(before, imported.lock)
     document = import_document(imported, desk.channels)
     if as_json:
         print_json({**document, "dry_run": dry_run})
     elif as_toml:
         sys.stdout.write(skeleton(imported.unknown, desk.channels.by_key))
     else:
-        _show_import(imported, document["missing"], desk, dry_run=dry_run)
+        _show_import(imported, document["missing"], dry_run=dry_run)
     return 0
 
 
-def _show_import(imported: Imported, missing: Sequence[str], desk: Desk, *, dry_run: bool) -> None:
+def _show_import(imported: Imported, missing: Sequence[str], *, dry_run: bool) -> None:
     found = len(imported.lock.channels)
-    print_line(f"{found} contact ways {'would be' if dry_run else 'are'} in {desk.file.path}")
+    print_line(f"{found} contact ways {'would be' if dry_run else 'are'} those of channels")
     if missing:
         print_line(f"not made yet: {', '.join(missing)}")
     if imported.unknown:
@@ -127,7 +146,7 @@ def _show_import(imported: Imported, missing: Sequence[str], desk: Desk, *, dry_
 
 async def _list(*, as_json: bool) -> None:
     desk = open_desk()
-    rows = list_rows(desk.channels, desk.lock)
+    rows = list_rows(desk.channels, await kept_ways(desk.settings))
     if as_json:
         print_json({"channels": rows})
     else:
@@ -148,7 +167,8 @@ async def _qr(
 ) -> int:
     centimetres = None if size is None else centimetres_in(size)
     desk = open_desk()
-    cards = _cards(desk, _chosen(desk.channels, keys), out, format_)
+    chosen = _chosen(desk.channels, keys)
+    cards = _cards(await kept_ways(desk.settings), chosen, out, format_)
     unmade = [card.channel for card in cards if not card.url]
     if dry_run:
         failures: dict[str, str] = {}
@@ -200,10 +220,10 @@ def _codeless(channel: Channel) -> str:
     return "is a mini-program button (scene = 1) and has no QR code" if channel.way.is_button else ""
 
 
-def _cards(desk: Desk, channels: Sequence[Channel], out: Path, format_: Format) -> list[Card]:
+def _cards(lock: LockedWays, channels: Sequence[Channel], out: Path, format_: Format) -> list[Card]:
     cards = []
     for channel in channels:
-        way = desk.lock.channels.get(channel.key)
+        way = lock.channels.get(channel.key)
         # The code of an earlier state would lead customers to the wrong mark.
         url = way.qr_code if way is not None and way.state == channel.state else ""
         stem = "codes" if format_ is Format.HTML else channel.key

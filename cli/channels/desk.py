@@ -1,14 +1,16 @@
-"""What every `qudao channels` command begins with: settings, channels, lock, and a WeCom to ask."""
+"""What every `qudao channels` command begins with: settings, channels, their ways, and a WeCom to ask."""
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
 
 from rich.progress import Progress
 
 from cli.compose.deployment import open_deployment
 from cli.compose.files import read_channels
 from cli.compose.services import open_api
+from cli.failures import UNSAFE, fail
 from cli.progress import printer
 from shared.domain.channels.lock import LockedWays
 from shared.domain.channels.model import Channels
@@ -16,9 +18,11 @@ from shared.domain.errors import ConfigurationError, ConfigurationNeeded, StaffB
 from shared.domain.events import Lane
 from shared.logs import configure_logging
 from shared.settings import Need, Settings, load_settings
+from shared.state.leases import leased
+from shared.state.port import SharedState
+from shared.state.ways import CLAIM
 from shared.wecom.client import WeCom
-from workers.jobs.lock_file import LockFile, lock_path
-from workers.jobs.others_file import OthersFile, others_path
+from workers.jobs.apply import Write
 from workers.jobs.staff_check import able_staff
 from workers.jobs.way_reader import WayReader
 
@@ -29,43 +33,33 @@ class Desk:
 
     settings: Settings
     channels: Channels
-    file: LockFile
-    lock: LockedWays
-    others: OthersFile
 
 
 def open_desk() -> Desk:
     """
-    Return settings, channels and lock.
+    Return settings and channels.
 
     Raises:
-        ConfigurationError: All problems of the two files at once.
+        ConfigurationError: All problems of one or the other.
     """
     settings = load_settings(Need.API)
     configure_logging("error", settings.log_format)  # what the quota warns of is told in words
-    file = LockFile(path=lock_path(settings.channels), corp=settings.corp_id)
-    problems: list[str] = []
-    channels, lock = Channels(), LockedWays(corp_id=settings.corp_id)
-    try:
-        channels = read_channels(settings.channels, settings.time_zone)
-    except ConfigurationError as error:
-        problems += error.problems
-    try:
-        lock = file.read()
-    except ConfigurationError as error:
-        problems += error.problems
-    if problems:
-        raise ConfigurationError(problems)
-    others = OthersFile(path=others_path(settings.channels), corp=settings.corp_id)
-    return Desk(settings=settings, channels=channels, file=file, lock=lock, others=others)
+    return Desk(settings=settings, channels=read_channels(settings.channels, settings.time_zone))
 
 
-@contextmanager
-def held_desk() -> Iterator[Desk]:
-    """Yield what :func:`open_desk` returns, with the lock held: nobody else changes it meanwhile."""
-    desk = open_desk()
-    with desk.file.held():
-        yield replace(desk, lock=desk.file.read())
+@asynccontextmanager
+async def writing(state: SharedState, before: LockedWays) -> AsyncIterator[Write]:
+    """
+    Yield what keeps ways in place of others, while nobody else may; exit with 3 when they are not *before* any longer.
+
+    Raises:
+        ConfigurationError: Somebody else is writing them.
+    """
+    taken = "another `qudao channels` is changing the contact ways just now; run it again when that one has ended"
+    async with leased(state.notices, CLAIM, taken=taken) as owner:
+        if await state.ways.read() != before:
+            fail(UNSAFE, "the contact ways were changed since they were looked at; run it again")
+        yield partial(state.ways.write, owner)
 
 
 async def ask_who_is_able(wecom: WeCom, progress: Progress) -> frozenset[str]:
@@ -84,10 +78,10 @@ async def ask_who_is_able(wecom: WeCom, progress: Progress) -> frozenset[str]:
 
 
 @asynccontextmanager
-async def open_bulk_api(settings: Settings) -> AsyncIterator[WeCom]:
-    """Yield a client whose calls count as bulk work."""
+async def open_bulk_api(settings: Settings) -> AsyncIterator[tuple[WeCom, SharedState]]:
+    """Yield a client whose calls count as bulk work, and the state."""
     async with open_deployment(settings) as deployment, open_api(settings, deployment, Lane.BULK) as wecom:
-        yield wecom
+        yield wecom, deployment.state
 
 
 def way_reader(wecom: WeCom, desk: Desk, progress: Progress) -> WayReader:

@@ -10,15 +10,14 @@ from prometheus_client import CollectorRegistry
 
 from cli.times import CLOCK
 from ingress.spool import Intake, spooled
+from shared.domain.channels.lock import LockedWays
 from shared.domain.errors import QueueUnavailable
 from shared.queue.port import EventQueue
 from shared.queue.sqlite.adapter import SqliteQueue
-from shared.quota.notices import Claim
 from shared.quota.port import FileInUse, Limits, no_file
 from shared.quota.valve import Valve
 from shared.settings import Settings
 from shared.sqlite import Database
-from shared.state.journal import CustomerJournal
 from shared.state.port import SharedState
 from shared.state.sqlite import adapter as sqlite
 
@@ -33,17 +32,11 @@ CROWD_SECONDS: Final = 5.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deployment:
-    """
-    What all processes of one deployment share.
-
-    Attributes:
-        claim: Tells one of them within some seconds that it does what is named.
-    """
+    """What all processes of one deployment share."""
 
     queue: EventQueue
     quota: Valve
-    claim: Claim
-    journal: CustomerJournal
+    state: SharedState
 
 
 @asynccontextmanager
@@ -97,8 +90,7 @@ async def open_deployment(
         yield Deployment(
             queue=queue,
             quota=Valve(state.counters, state.notices, limits(settings), CLOCK),
-            claim=state.notices.claim,
-            journal=state.journal,
+            state=state,
         )
 
 
@@ -128,6 +120,12 @@ async def _agree(queue: "RabbitQueue", corp: str, state: str) -> None:
         await queue.agree(corp, state)
     except QueueUnavailable as error:
         log.warning("state.not_compared", reason=str(error))
+
+
+async def kept_ways(settings: Settings) -> LockedWays:
+    """Return the contact ways as the state has them."""
+    async with open_state(settings) as state:
+        return await state.ways.read()
 
 
 def _embedded(settings: Settings, database: Database) -> SqliteQueue:

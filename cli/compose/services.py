@@ -70,7 +70,7 @@ async def open_worker(
     async with (
         open_api(settings, deployment, Lane.LIVE) as wecom,
         beside(media.keep(lambda: channels.current, wecom)),
-        beside(expire(deployment.journal, settings.journal_days, CLOCK)),
+        beside(expire(deployment.state.journal, settings.journal_days, CLOCK)),
         beside(other_corps.look_at_parking(deployment.queue)),
     ):
         services = Services(
@@ -81,7 +81,7 @@ async def open_worker(
             tags=Tags(),
             media=media,
             looks=Looks(CLOCK),
-            journal=deployment.journal,
+            journal=deployment.state.journal,
             count_part=reporter.part,
         )
         yield Worker(
@@ -91,7 +91,7 @@ async def open_worker(
             clock=CLOCK,
             reporter=reporter,
             grace=settings.stop_grace,
-            note=deployment.journal.note,
+            note=deployment.state.journal.note,
         )
 
 
@@ -106,7 +106,7 @@ async def open_surveyor(settings: Settings, deployment: Deployment, channels: Ch
             channels=channels,
             clock=CLOCK,
             tags=Tags(),
-            journal=deployment.journal,
+            journal=deployment.state.journal,
         )
 
 
@@ -118,7 +118,7 @@ def schedule_of(
         return None
     return Schedule(
         open_surveyor=lambda: open_surveyor(settings, deployment, channels.current),
-        claim=deployment.claim,
+        claim=deployment.state.notices.claim,
         every=settings.reconcile_every,
         clock=CLOCK,
         registry=registry,

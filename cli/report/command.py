@@ -10,7 +10,7 @@ from typing import Annotated, Final
 import typer
 from rich.console import Console
 
-from cli.compose.deployment import open_deployment
+from cli.compose.deployment import kept_ways, open_deployment
 from cli.compose.files import read_channels
 from cli.compose.services import open_api
 from cli.failures import FAILED, fail, run_async
@@ -29,7 +29,6 @@ from shared.domain.reports.figures import Dimension, Period
 from shared.logs import configure_logging
 from shared.settings import Need, load_settings
 from workers.jobs.backfill import choose_channels
-from workers.jobs.lock_file import pruned_states
 from workers.jobs.report import count_customers
 from workers.jobs.walk import Walk
 
@@ -85,7 +84,7 @@ class _Asked:
 async def _report(asked: _Asked, *, as_json: bool) -> int:
     settings = load_settings(Need.API)
     channels = read_channels(settings.channels, settings.time_zone)
-    census = _census(asked, channels, pruned_states(settings.channels, settings.corp_id))
+    census = _census(asked, channels, (await kept_ways(settings)).pruned)
     configure_logging("warning", settings.log_format)
     async with open_deployment(settings) as deployment, open_api(settings, deployment, Lane.BULK) as wecom:
         with _bar(census) as bar:
@@ -94,7 +93,7 @@ async def _report(asked: _Asked, *, as_json: bool) -> int:
                 census,
                 asked.staff,
                 channels,
-                deployment.journal,
+                deployment.state.journal,
                 on_walk=lambda walk: _show(bar, walk, census),
                 notify=bar.notify,
             )

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cli.compose.deployment import open_deployment
+from cli.compose.deployment import kept_ways, open_deployment
 from cli.compose.files import read_channels
 from cli.compose.services import open_surveyor
 from cli.compose.workers import file_document, file_line, running_workers
@@ -19,7 +19,6 @@ from shared.domain.events import Replaces
 from shared.logs import configure_logging
 from shared.settings import Need, load_settings
 from workers.jobs.backfill import choose_channels, choose_staff, drained
-from workers.jobs.lock_file import pruned_states
 from workers.jobs.survey import CHANGES, Scope, Tally
 
 AddedSince = Annotated[str | None, typer.Option(help="Only customers added since: 2h, 30d, or 2026-11-22T08:00.")]
@@ -95,7 +94,8 @@ async def _backfill(
         print_json(document(tally, walk, channels) | {"dry_run": dry_run} | file_document(workers, channels))
     else:
         print_table(findings_table(tally, channels))
-        for line in stranger_lines(tally, channels, pruned_states(settings.channels, settings.corp_id)):
+        pruned = (await kept_ways(settings)).pruned
+        for line in stranger_lines(tally, channels, pruned):
             print_line(line)
         print_line(_conclusion(tally, waited=wait, dry_run=dry_run))
         print_line(file_line(workers, channels))

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.compose.deployment import open_deployment
+from cli.compose.deployment import kept_ways, open_deployment
 from cli.compose.files import read_channels
 from cli.compose.services import open_surveyor
 from cli.failures import FAILED, fail, run_async
@@ -15,7 +15,6 @@ from cli.surveys.findings import Watch, change_sheet, document, findings_table, 
 from cli.times import CLOCK, age, instant
 from shared.logs import configure_logging
 from shared.settings import Need, load_settings
-from workers.jobs.lock_file import pruned_states
 from workers.jobs.reconcile import Reconciliation, reconcile
 from workers.jobs.survey import Finding, Tally
 
@@ -60,7 +59,7 @@ async def _reconcile(since: str, older_than: str, *, csv: Path | None, dry_run: 
         print_json(_document(done) | document(tally, done.walk, channels) | {"dry_run": dry_run})
     else:
         print_table(findings_table(tally, channels))
-        pruned = pruned_states(settings.channels, settings.corp_id)
+        pruned = (await kept_ways(settings)).pruned
         for line in (*stranger_lines(tally, channels, pruned), *_conclusions(done, dry_run=dry_run)):
             print_line(line)
     if done.walk.unread:

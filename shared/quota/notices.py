@@ -35,11 +35,17 @@ class Notices(Protocol):
         """
         ...
 
-    async def claim(self, name: str, seconds: float) -> bool:
+    async def claim(self, name: str, seconds: float, owner: str = "") -> bool:
         """
         Return True to one worker of the deployment within *seconds*, False to the others.
+
+        An *owner* who has it may claim it again, for so many seconds from then on.
 
         Raises:
             QueueUnavailable: Nobody can tell.
         """
+        ...
+
+    async def release(self, name: str, owner: str) -> None:
+        """Let others claim *name* if *owner* has it; QueueUnavailable if that cannot be said."""
         ...

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from shared.quota.notices import Notices
 from shared.quota.port import Counters
 from shared.state.journal import CustomerJournal
+from shared.state.ways import WayStore
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,9 +17,12 @@ class SharedState:
         name: What tells it from the state of any other deployment.
         counters: Where calls are counted.
         notices: What is held back, and who does what only one may.
+        journal: What was done to whom.
+        ways: The contact ways of the channels.
     """
 
     name: str
     counters: Counters
     notices: Notices
     journal: CustomerJournal
+    ways: WayStore

@@ -14,7 +14,7 @@ class MemoryNotices:
     def __init__(self) -> None:
         self._listeners: list[Listener] = []
         self._told: dict[Key, tuple[HoldChange, float]] = {}
-        self._claims: dict[str, float] = {}
+        self._claims: dict[str, tuple[float, str]] = {}
 
     def listen(self, listener: Listener) -> None:
         """Call *listener* with whatever is told, and with what was told before."""
@@ -34,13 +34,23 @@ class MemoryNotices:
         for listener in self._listeners:
             listener(changes)
 
-    async def claim(self, name: str, seconds: float) -> bool:
-        """Return True to one within *seconds*."""
+    async def claim(self, name: str, seconds: float, owner: str = "") -> bool:
+        """Return True to one within *seconds*, and again to its *owner*."""
         now = _now()
-        if self._claims.get(name, now) > now:
+        until, held_by = self._claims.get(name, (now, ""))
+        if until > now and not (owner and owner == held_by):
             return False
-        self._claims[name] = now + seconds
+        self._claims[name] = (now + seconds, owner)
         return True
+
+    def owner(self, name: str) -> str:
+        """Return who claimed *name* last."""
+        return self._claims.get(name, (0.0, ""))[1]
+
+    async def release(self, name: str, owner: str) -> None:
+        """Let others claim *name* if *owner* has it."""
+        if self._claims.get(name, (0.0, ""))[1] == owner:
+            del self._claims[name]
 
 
 def _now() -> float:

@@ -1,6 +1,7 @@
 """An operator at `qudao channels`, in the test's own event loop, against a simulator."""
 
 import os
+import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import pytest
 import typer
 
 from cli import failures
+from cli.channels.lock_file import export_file
 from shared.domain.errors import QudaoError
 from simulator import Simulator, SimulatorConfig, run_simulator
 
@@ -59,8 +61,13 @@ class Desk:
     def write(self, text: str) -> None:
         (self.folder / "channels.toml").write_text(text, encoding="utf-8")
 
-    def lock(self) -> dict[str, Any]:
-        return orjson.loads((self.folder / "channels.lock.json").read_bytes())
+    async def lock(self) -> dict[str, Any]:
+        """Return what the state keeps of our ways, as an export has it."""
+        return (await self.say(export_file, None)).document
+
+    def lose_state(self) -> None:
+        """Lose all that was kept, as with a disk."""
+        shutil.rmtree(self.folder / "var")
 
     def ways(self) -> list[tuple[str, str]]:
         """Return state and memo of every way that there is."""
@@ -76,7 +83,7 @@ class Desk:
     async def say(self, command: Callable[..., Awaitable[int | None]], *arguments: Any, **options: Any) -> Said:
         """Run *command* as `qudao` does; options that are not given are off."""
         names = command.__kwdefaults__ or {}
-        wanted = [name for name in command.__annotations__ if name not in ("return", "request", "out", "keys")]
+        wanted = [name for name in command.__annotations__ if name not in ("return", "request", "out", "path", "keys")]
         given = {name: False for name in wanted if name not in names} | options
         self.capsys.readouterr()
         try:

@@ -56,6 +56,7 @@ async def campaign(folder: Path, *, channels: int, interruptions: int, seed: int
         code, output = await _run(folder, env)
         runs += 1
         assert code == 0, output
+        _, exported = await _run(folder, env, "export")
     return Report(
         interrupted=interrupted,
         runs=runs,
@@ -63,16 +64,15 @@ async def campaign(folder: Path, *, channels: int, interruptions: int, seed: int
         lost_answers=sum(rule.hits for rule in simulator.faults.rules if rule.fault.value.endswith("after")),
         ways=Counter(way.fields["state"] for way in simulator.corp.ways.values()),
         ids={way.fields["state"]: way.config_id for way in simulator.corp.ways.values()},
-        lock=orjson.loads((folder / "channels.lock.json").read_bytes()),
+        lock=orjson.loads(exported),
     )
 
 
-async def _start(folder: Path, env: dict[str, str]) -> asyncio.subprocess.Process:
+async def _start(folder: Path, env: dict[str, str], *words: str) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
         QUDAO,
         "channels",
-        "apply",
-        "--yes",
+        *(words or ("apply", "--yes")),
         cwd=folder,
         env=env,
         stdin=asyncio.subprocess.DEVNULL,
@@ -81,8 +81,8 @@ async def _start(folder: Path, env: dict[str, str]) -> asyncio.subprocess.Proces
     )
 
 
-async def _run(folder: Path, env: dict[str, str]) -> tuple[int, str]:
-    process = await _start(folder, env)
+async def _run(folder: Path, env: dict[str, str], *words: str) -> tuple[int, str]:
+    process = await _start(folder, env, *words)
     output, _ = await process.communicate()
     return process.returncode or 0, output.decode()
 

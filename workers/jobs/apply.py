@@ -1,5 +1,5 @@
 """
-Brings WeCom's contact ways to where a plan wants them: exactly what was shown, each step on the disk.
+Brings WeCom's contact ways to where a plan wants them: exactly what was shown, each step written down.
 
 ``add_contact_way`` cannot be told to do a thing only once, and a call that gets no answer may have made a way. So an
 intent is written before it, and before a repeat WeCom is looked at. After a kill the next run finds the intent.
@@ -7,7 +7,7 @@ intent is written before it, and before a repeat WeCom is looked at. After a kil
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -35,7 +35,10 @@ from shared.wecom.client import WeCom
 from shared.wecom.errcodes import concerns_a_member
 from shared.wecom.types import NewContactWay
 from workers.jobs.way_reader import WayReader
-from workers.patience import Notify, patiently
+from workers.patience import WITH_QUEUE, Notify, in_words, patiently, retried
+
+Write = Callable[[LockedWays, LockedWays], Awaitable[None]]
+"""Keeps the second lock in place of the first."""
 
 _NOTHING_CALLED: Final = (CallAborted, QueueUnavailable)
 _REFUSED_FOR_NOW: Final = (RateLimited, Congested, TokenRefused)
@@ -47,6 +50,10 @@ class Interrupted(QudaoError):
 
 class Contested(QudaoError):
     """Somebody else is making ways with the same state: whose they are cannot be told."""
+
+
+class Unkept(QudaoError):
+    """The state cannot be reached, so that what is done could not be written down."""
 
 
 _OF_ONE_STEP: Final = (StaffBlocked, MemberHeld, PermanentError, UnknownCode, TooEarly, Contested)
@@ -89,7 +96,7 @@ class Apply:
     """
     Carries out one plan, once.
 
-    Safe to interrupt at any point and to repeat: the lock on the disk always says what may have been done.
+    Safe to interrupt at any point and to repeat: the lock that is kept always says what may have been done.
     """
 
     def __init__(
@@ -97,7 +104,8 @@ class Apply:
         wecom: WeCom,
         reader: WayReader,
         *,
-        save: Callable[[LockedWays], None],
+        lock: LockedWays,
+        write: Write,
         clock: Clock,
         stop: asyncio.Event,
         at_once: int = 3,
@@ -108,14 +116,17 @@ class Apply:
         """
         Args:
             reader: Looks for what calls without an answer have made.
-            save: Puts a lock on the disk; called before and after every step.
+            lock: What is kept before the plan is carried out.
+            write: Called before and after every step.
             stop: Once set, steps in hand are finished and no more are begun.
             at_once: Steps in hand at a time.
             pace: Factor on the pauses before a step is tried again.
         """
         self._wecom = wecom
         self._reader = reader
-        self._save_to = save
+        self._lock = self._kept = lock
+        self._write = write
+        self._writing = asyncio.Lock()
         self._clock = clock
         self._stop = stop
         self._at_once = at_once
@@ -129,9 +140,9 @@ class Apply:
         Make and change ways, then delete, the latter only if all else went well; return what became of it.
 
         Raises:
-            ConfigurationError: The lock cannot be written; nothing more is done.
+            ConfigurationError: Somebody else has taken over; nothing more is done.
         """
-        self._save(plan.lock)
+        await self._save(plan.lock)
         to_do = plan.to_do()
         pending = deque(step for step in to_do if step.kind is not StepKind.DELETE)
         deletions = deque(step for step in to_do if step.kind is StepKind.DELETE)
@@ -145,9 +156,17 @@ class Apply:
     def _ended(self) -> bool:
         return self._tally.halted or self._stop.is_set()
 
-    def _save(self, lock: LockedWays) -> None:
+    async def _save(self, lock: LockedWays) -> None:
+        """Keep *lock*, with whatever other steps change meanwhile; durable on return. Unkept says: it may not be."""
         self._lock = lock
-        self._save_to(lock)
+        async with self._writing:
+            if (newest := self._lock) is self._kept:
+                return
+            try:
+                await retried(lambda: self._write(self._kept, newest), WITH_QUEUE, told=in_words(self._notify))
+            except QueueUnavailable as error:
+                raise Unkept(f"{error}; run it again once the state can be reached: nothing is lost") from error
+            self._kept = newest
 
     async def _work_off(self, pending: deque[Step]) -> None:
         async def work() -> None:
@@ -161,7 +180,7 @@ class Apply:
     async def _step(self, step: Step) -> None:
         try:
             await self._carry_out(step)
-        except (WeComError, CallAborted, QueueUnavailable, Interrupted, Contested) as error:
+        except (WeComError, CallAborted, QueueUnavailable, Interrupted, Contested, Unkept) as error:
             self._tally.failed.append((step, error))
             self._tally.halted |= not isinstance(error, _OF_ONE_STEP)
         else:
@@ -182,11 +201,11 @@ class Apply:
 
     async def _make(self, step: Step, fields: WayFields) -> None:
         """Make a way, or find that an earlier call without an answer did; a TransientError says: neither, try again."""
-        self._save(self._lock.begun(step.key, step.state, fields, now=self._clock.time()))
+        await self._save(self._lock.begun(step.key, step.state, fields, now=self._clock.time()))
         try:
             made = await self._add(step.state, fields)
         except (*_REFUSED_FOR_NOW, *_NOTHING_CALLED):
-            self._save(self._lock.refused(step.state))
+            await self._save(self._lock.refused(step.state))
             raise
         except TransientError:
             if not await self._look(step):
@@ -194,7 +213,7 @@ class Apply:
         except WeComError as error:
             # An errcode of 0 is no refusal: WeCom did something, only not all of it. The intent stays.
             if error.errcode != 0:
-                self._save(self._lock.refused(step.state))
+                await self._save(self._lock.refused(step.state))
             raise
         else:
             way = LockedWay(
@@ -205,7 +224,7 @@ class Apply:
                 fields=fields,
                 created_at=int(self._clock.time()),
             )
-            self._save(self._lock.made(way))
+            await self._save(self._lock.made(way))
 
     async def _add(self, state: str, fields: WayFields) -> NewContactWay:
         return await self._wecom.add_contact_way(
@@ -237,7 +256,7 @@ class Apply:
         """Write down what the calls for *state* have made, as far as WeCom shows it now; return how many were found."""
         now = self._clock.time()
         found = await self._reader.made_by(self._lock.intents[state], lambda: self._lock)
-        self._save(self._lock.resolved(state, found, now=now))
+        await self._save(self._lock.resolved(state, found, now=now))
         return len(found)
 
     async def _sweep(self) -> None:
@@ -250,7 +269,7 @@ class Apply:
             for way in self._lock.duplicates():
                 await self._delete(way)
                 self._tally.duplicates += 1
-        except (WeComError, CallAborted, QueueUnavailable, Interrupted) as error:
+        except (WeComError, CallAborted, QueueUnavailable, Interrupted, Unkept) as error:
             self._notify(f"{error}; the next run looks again for contact ways that were made twice")
 
     # Changing and deleting
@@ -268,12 +287,12 @@ class Apply:
             "skip_verify": fields.skip_verify,
         }
         chosen = {_ARGUMENTS[name]: given[_ARGUMENTS[name]] for name in names}
-        self._save(self._lock.changed(replace(way, sure=False)))
+        await self._save(self._lock.changed(replace(way, sure=False)))
         await patiently(
             lambda: self._wecom.update_contact_way(way.config_id, **chosen), notify=self._notify, sleep=self._pause
         )
         changed = replace(fields, type=way.fields.type, is_exclusive=way.fields.is_exclusive)
-        self._save(self._lock.changed(replace(way, fields=changed, sure=True)))
+        await self._save(self._lock.changed(replace(way, fields=changed, sure=True)))
 
     async def _delete(self, way: LockedWay) -> None:
         """Delete a way; that it is gone already is as good."""
@@ -283,7 +302,7 @@ class Apply:
         except PermanentError:
             if await self._reader.exists(config_id):
                 raise
-        self._save(self._lock.deleted(way))
+        await self._save(self._lock.deleted(way))
 
     async def _pause(self, seconds: float) -> None:
         try:

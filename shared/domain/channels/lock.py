@@ -5,7 +5,7 @@ WeCom's console does not show ways made by API, and one whose ``config_id`` is l
 we make is written down, and *before* it is made: ``add_contact_way`` has no idempotency key, and a call without an
 answer may have made one. Such an intent stays until WeCom was looked at late enough to be sure.
 
-A lock is a value; each step of an apply gives the next one, which ``workers.jobs.lock_file`` puts on the disk.
+A lock is a value; each step of an apply gives the next one, which the state keeps (``shared.state.ways``).
 """
 
 from collections.abc import Iterable, Iterator, Mapping

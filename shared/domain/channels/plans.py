@@ -229,8 +229,8 @@ def _strangers(steps: Iterable[Step], lock: LockedWays, observed: Observed) -> I
     for step in steps:
         if step.kind in (StepKind.CREATE, StepKind.REPLACE) and step.state in known:
             yield (
-                f"channels.{step.key}: a contact way with the state {step.state!r} exists already that the lock "
-                f"does not know (config_id {known[step.state]}); `qudao channels import` takes it over"
+                f"channels.{step.key}: a contact way with the state {step.state!r} exists already that is "
+                f"not among ours (config_id {known[step.state]}); `qudao channels import` takes it over"
             )
 
 

@@ -11,6 +11,7 @@ from shared.state.port import SharedState
 from shared.state.postgres.journal import PostgresJournal
 from shared.state.postgres.notices import PostgresNotices
 from shared.state.postgres.quota import PostgresQuota
+from shared.state.postgres.ways import PostgresWays
 
 
 @asynccontextmanager
@@ -32,10 +33,13 @@ async def open_state(
         raise ConfigurationError(["QUDAO_CORP_ID: is not set; PostgreSQL may hold the state of several corps"])
     async with Postgres(url) as database, PostgresQuota(database, corp, limits, onlooker=onlooker, file=file) as quota:
         journal = PostgresJournal(database, corp)
-        await journal.prepare()
+        ways = PostgresWays(database, corp)
+        for part in (journal, ways):
+            await part.prepare()
         yield SharedState(
             name=await quota.store(),
             counters=quota,
             notices=PostgresNotices(database, quota, corp),
             journal=journal,
+            ways=ways,
         )

@@ -19,9 +19,11 @@ ON CONFLICT (corp, kind, endpoint, staff) DO UPDATE SET
 WHERE qudao_hold.version <= excluded.version
 """
 _CLAIM: Final = """
-INSERT INTO qudao_claim VALUES ($1, $2, qudao_now() + $3)
-ON CONFLICT (corp, name) DO UPDATE SET until = excluded.until WHERE qudao_claim.until <= qudao_now()
+INSERT INTO qudao_claim VALUES ($1, $2, qudao_now() + $3, $4)
+ON CONFLICT (corp, name) DO UPDATE SET until = excluded.until, owner = excluded.owner
+    WHERE qudao_claim.until <= qudao_now() OR (qudao_claim.owner <> '' AND qudao_claim.owner = excluded.owner)
 """
+_RELEASE: Final = "DELETE FROM qudao_claim WHERE corp = $1 AND name = $2 AND owner = $3"
 
 
 class PostgresNotices:
@@ -64,9 +66,13 @@ class PostgresNotices:
                 await connection.execute(_TELL, *where, *state)
             await connection.execute("SELECT pg_notify('qudao', $1)", f"{self._corp}|holds")
 
-    async def claim(self, name: str, seconds: float) -> bool:
-        """Return True to one process within *seconds*."""
-        return await self._database.execute(_CLAIM, self._corp, name, seconds) == "INSERT 0 1"
+    async def claim(self, name: str, seconds: float, owner: str = "") -> bool:
+        """Return True to one process within *seconds*, and again to its *owner*."""
+        return await self._database.execute(_CLAIM, self._corp, name, seconds, owner) == "INSERT 0 1"
+
+    async def release(self, name: str, owner: str) -> None:
+        """Let others claim *name* if *owner* has it."""
+        await self._database.execute(_RELEASE, self._corp, name, owner)
 
     def _hear(self, payload: str) -> None:
         if payload in ("", f"{self._corp}|holds"):

@@ -34,7 +34,9 @@ CREATE TABLE qudao_hold (
     version integer NOT NULL, until double precision NOT NULL, closed boolean NOT NULL, long boolean NOT NULL,
     errcode integer, reason text NOT NULL, UNIQUE (corp, kind, endpoint, staff)
 );
-CREATE TABLE qudao_claim (corp text, name text, until double precision NOT NULL, PRIMARY KEY (corp, name));
+CREATE TABLE qudao_claim (
+    corp text, name text, until double precision NOT NULL, owner text NOT NULL, PRIMARY KEY (corp, name)
+);
 
 CREATE FUNCTION qudao_now() RETURNS double precision LANGUAGE sql AS
 $$ SELECT extract(epoch FROM clock_timestamp())::double precision $$;

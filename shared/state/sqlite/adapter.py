@@ -15,6 +15,7 @@ from shared.state.port import SharedState
 from shared.state.sqlite.journal import SqliteJournal
 from shared.state.sqlite.notices import SqliteNotices
 from shared.state.sqlite.quota import SqliteQuota
+from shared.state.sqlite.ways import SqliteWays
 
 STEPS: Final = (
     """
@@ -48,9 +49,11 @@ async def open_state(
     await database.migrate("state", STEPS)
     name = await _name(database, corp)
     journal = SqliteJournal(database)
-    await journal.prepare()
+    ways = SqliteWays(database, corp)
+    for part in (journal, ways):
+        await part.prepare()
     async with SqliteQuota(database, limits, clock, onlooker=onlooker, file=file) as quota:
-        yield SharedState(name=name, counters=quota, notices=SqliteNotices(database), journal=journal)
+        yield SharedState(name=name, counters=quota, notices=SqliteNotices(database), journal=journal, ways=ways)
 
 
 async def _name(database: Database, corp: CorpId) -> str:

@@ -51,16 +51,26 @@ class SqliteNotices:
 
         await self._database.write(work)
 
-    async def claim(self, name: str, seconds: float) -> bool:
-        """Return True to one process within *seconds*."""
+    async def claim(self, name: str, seconds: float, owner: str = "") -> bool:
+        """Return True to one process within *seconds*, and again to its *owner*."""
 
         def work(connection: Connection) -> bool:
             now = self._monotonic()
             connection.execute("DELETE FROM quota_claim WHERE until <= ?", (now,))
-            connection.execute("INSERT OR IGNORE INTO quota_claim VALUES (?, ?)", (name, now + seconds))
+            connection.execute(
+                "INSERT INTO quota_claim VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET until = excluded.until"
+                " WHERE owner <> '' AND owner = excluded.owner",
+                (name, now + seconds, owner),
+            )
             return connection.changes() == 1
 
         return await self._database.write(work)
+
+    async def release(self, name: str, owner: str) -> None:
+        """Let others claim *name* if *owner* has it."""
+        await self._database.write(
+            lambda connection: connection.execute("DELETE FROM quota_claim WHERE name = ? AND owner = ?", (name, owner))
+        )
 
 
 def _tell(connection: Connection, change: HoldChange, now: float) -> None:

@@ -5,24 +5,27 @@ import random
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import pytest
 
 from shared.domain.channels.file import load_channels
-from shared.domain.channels.lock import SETTLED
+from shared.domain.channels.lock import SETTLED, LockedWays
 from shared.domain.channels.model import Channels
 from shared.domain.channels.plans import Observed, Plan, StepKind, make_plan
-from shared.domain.errors import ConfigurationError, TransientError
+from shared.domain.errors import ConfigurationError, QueueUnavailable, TransientError
 from shared.domain.ids import CorpId
 from shared.quota.port import Limits
+from shared.state.ways import CLAIM
 from shared.wecom.client import WeCom, open_wecom
 from simulator import Fault, Simulator, SimulatorConfig, run_simulator
+from tests.doubles.notices import MemoryNotices
 from tests.doubles.quota import MemoryQuota
+from tests.doubles.ways import MemoryWays
 from tests.rigs.interruptions import campaign, channels_file
-from workers.jobs.apply import Applied, Apply, Contested
-from workers.jobs.lock_file import LockFile
+from workers.jobs import apply as apply_module
+from workers.jobs.apply import Applied, Apply, Contested, Unkept
 from workers.jobs.way_reader import WayReader
+from workers.patience import Patience
 
 ADD = "externalcontact/add_contact_way"
 
@@ -33,11 +36,14 @@ async def at_once(_: float) -> None:
 
 
 class Operator:
-    """One operator with a lock of their own, on the simulator's clock."""
+    """One operator with a state of their own, on the simulator's clock."""
 
-    def __init__(self, simulator: Simulator, wecom: WeCom, file: LockFile) -> None:
+    def __init__(self, simulator: Simulator, wecom: WeCom, ways: MemoryWays, notices: MemoryNotices) -> None:
         self.simulator = simulator
-        self.file = file
+        self.ways = ways
+        self.notices = notices
+        self.written = lambda: None
+        self.away_after: int | None = None
         self.stop = asyncio.Event()
         self.news: list[str] = []
         self._wecom = wecom
@@ -46,7 +52,7 @@ class Operator:
         return WayReader(self._wecom, sleep=at_once)
 
     async def plan(self, channels: Channels, *, prune: bool = False) -> Plan:
-        lock = self.file.read()
+        lock = await self.ways.read()
         observed = await self.reader().observe(channels, lock, now=self.simulator.clock.time())
         return make_plan(channels, lock, observed, prune=prune)
 
@@ -54,7 +60,8 @@ class Operator:
         apply = Apply(
             self._wecom,
             self.reader(),
-            save=self.file.write,
+            lock=await self.ways.read(),
+            write=self._write,
             clock=self.simulator.clock,
             stop=self.stop,
             notify=self.news.append,
@@ -65,9 +72,18 @@ class Operator:
     async def apply(self, channels: Channels, *, prune: bool = False) -> Applied:
         return await self.carry_out(await self.plan(channels, prune=prune))
 
-    def is_right(self, channels: Channels) -> bool:
+    async def _write(self, before: LockedWays, after: LockedWays) -> None:
+        await asyncio.sleep(0)
+        if self.away_after is not None:
+            self.away_after -= 1
+            if self.away_after < 0:
+                raise QueueUnavailable("the state is away")
+        await self.ways.write("", before, after)
+        self.written()
+
+    async def is_right(self, channels: Channels) -> bool:
         """Tell whether there is one way for each channel, and the lock has it and nothing else."""
-        lock = self.file.read()
+        lock = await self.ways.read()
         ways = {way.fields["state"]: config_id for config_id, way in self.simulator.corp.ways.items()}
         locked = {way.state: way.config_id for way in lock.channels.values()}
         return len(self.simulator.corp.ways) == len(channels.all) and locked == ways and not lock.retired
@@ -81,13 +97,13 @@ async def simulator():
 
 
 @pytest.fixture
-async def operator(simulator, tmp_path):
-    async with opened(simulator, tmp_path / "channels.lock.json") as operator:
+async def operator(simulator):
+    async with opened(simulator) as operator:
         yield operator
 
 
 @asynccontextmanager
-async def opened(simulator: Simulator, path: Path, *, timeout: float = 5.0) -> AsyncIterator[Operator]:
+async def opened(simulator: Simulator, *, timeout: float = 5.0) -> AsyncIterator[Operator]:
     corp = CorpId(simulator.corp.corp_id)
     async with open_wecom(
         base_url=simulator.scenario.world.url,
@@ -96,14 +112,15 @@ async def opened(simulator: Simulator, path: Path, *, timeout: float = 5.0) -> A
         quota=MemoryQuota(Limits(), simulator.clock),
         timeout=timeout,
     ) as wecom:
-        yield Operator(simulator, wecom, LockFile(path=path, corp=corp))
+        notices = MemoryNotices()
+        yield Operator(simulator, wecom, MemoryWays(corp, notices), notices)
 
 
 def numbered(count: int) -> Channels:
     return load_channels(channels_file(count))
 
 
-async def test_ways_that_come_after_everybody_gave_up_are_found(simulator, tmp_path):
+async def test_ways_that_come_after_everybody_gave_up_are_found(simulator):
     """
     Calls carried out long after their caller gave up make ways twice; a later run deletes all but one of each.
 
@@ -111,7 +128,7 @@ async def test_ways_that_come_after_everybody_gave_up_are_found(simulator, tmp_p
     """
     channels = numbered(4)
     simulator.configure(latency={ADD: 0.9}, latency_scale=1.0, default_latency=0.0)
-    async with opened(simulator, tmp_path / "lock.json", timeout=0.3) as operator:
+    async with opened(simulator, timeout=0.3) as operator:
         first = await operator.apply(channels)
         await until_quiet(simulator)
         assert len(simulator.corp.ways) > 4, "nothing was made twice, so nothing is proved"
@@ -120,8 +137,8 @@ async def test_ways_that_come_after_everybody_gave_up_are_found(simulator, tmp_p
             last = await operator.apply(channels)
             simulator.clock.advance(SETTLED)
         assert last.complete
-        assert operator.is_right(channels), (first, operator.file.read())
-        assert operator.file.read().intents == {}
+        assert await operator.is_right(channels), (first, await operator.ways.read())
+        assert (await operator.ways.read()).intents == {}
 
 
 async def until_quiet(simulator: Simulator) -> None:
@@ -144,35 +161,32 @@ async def test_an_apply_cancelled_at_random_points_makes_each_way_once(simulator
         cut += not task_done
     assert cut >= 5
     assert (await operator.apply(channels)).complete
-    assert operator.is_right(channels)
+    assert await operator.is_right(channels)
 
 
 async def cut_off(operator: Operator, channels: Channels, to_do: int) -> bool:
     """Apply *channels* until the lock has been written *steps* times; tell whether it was done by then."""
     left = to_do
 
-    class Counting(LockFile):
-        def write(self, lock):
-            nonlocal left
-            LockFile.write(self, lock)
-            left -= 1
-            if left <= 0 and not task.done():
-                task.cancel()
+    def count() -> None:
+        nonlocal left
+        left -= 1
+        if left <= 0 and not task.done():
+            task.cancel()
 
-    whole = operator.file
-    operator.file = Counting(path=whole.path, corp=whole.corp)
+    operator.written = count
     try:
         async with asyncio.TaskGroup() as group:
             task = group.create_task(operator.apply(channels))
         return not task.cancelled()
     finally:
-        operator.file = whole
+        operator.written = lambda: None
 
 
-async def test_two_operators_with_locks_of_their_own_do_not_delete_each_others_ways(simulator, tmp_path):
+async def test_two_operators_with_states_of_their_own_do_not_delete_each_others_ways(simulator):
     """When more ways came than we can have made, none is taken and none deleted, and the step fails saying so."""
     channels = numbered(1)
-    async with opened(simulator, tmp_path / "lock.json") as operator:
+    async with opened(simulator) as operator:
         plan = await operator.plan(channels)
         for _ in range(2):
             simulator.add_contact_way("qd_c0", ["lin.qiao"])
@@ -183,7 +197,7 @@ async def test_two_operators_with_locks_of_their_own_do_not_delete_each_others_w
         (failure,) = outcome.failed
         assert isinstance(failure.error, Contested)
         assert len(simulator.corp.ways) == 2
-        assert list(operator.file.read().ways()) == []
+        assert list((await operator.ways.read()).ways()) == []
 
 
 async def test_a_limit_that_was_hit_makes_nothing_twice_and_is_waited_for(simulator, operator):
@@ -192,7 +206,7 @@ async def test_a_limit_that_was_hit_makes_nothing_twice_and_is_waited_for(simula
         simulator.fail(Fault.ERRCODE, ADD, code=code, count=1)
     channels = numbered(2)
     assert (await operator.apply(channels)).complete
-    assert operator.is_right(channels)
+    assert await operator.is_right(channels)
     assert simulator.journal.codes["externalcontact/list_contact_way"][0] == 1, "nothing was looked for"
 
 
@@ -207,7 +221,7 @@ async def test_a_wecom_that_stays_away_ends_the_run_with_the_rest_undone(simulat
     assert len(outcome.left) == 6
     rule.rate = 0.0
     assert (await operator.apply(channels)).complete
-    assert operator.is_right(channels)
+    assert await operator.is_right(channels)
 
 
 async def test_nothing_is_deleted_when_something_else_failed(simulator, operator):
@@ -230,9 +244,9 @@ async def test_a_deletion_that_wecom_refuses_is_not_taken_for_done(simulator, op
     plan = await operator.plan(numbered(1), prune=True)
     outcome = await operator.carry_out(plan)
     assert len(outcome.failed) == 1
-    assert len(list(operator.file.read().ways())) == 2
+    assert len(list((await operator.ways.read()).ways())) == 2
     assert (await operator.apply(numbered(1), prune=True)).complete
-    assert operator.is_right(numbered(1))
+    assert await operator.is_right(numbered(1))
 
 
 async def test_a_refused_change_is_looked_at_again(simulator, operator):
@@ -241,18 +255,32 @@ async def test_a_refused_change_is_looked_at_again(simulator, operator):
     simulator.fail(Fault.ERRCODE, "externalcontact/update_contact_way", code=40058, count=1)
     text = channels_file(1).replace('"渠道0"', '"渠道零"')
     assert len((await operator.apply(load_channels(text))).failed) == 1
-    assert not next(operator.file.read().ways()).sure
+    assert not next((await operator.ways.read()).ways()).sure
     assert (await operator.apply(load_channels(text))).complete
     assert [w.fields["remark"] for w in simulator.corp.ways.values()] == ["渠道零"]
 
 
-async def test_a_lock_that_cannot_be_written_stops_everything(simulator, operator):
+async def test_whoever_lost_the_claim_stops_at_once(simulator, operator):
     """No way is made that could not be written down before."""
-    plan = make_plan(numbered(3), operator.file.read(), Observed())
-    operator.file.path.with_name(".channels.lock.json.new").mkdir()
-    with pytest.raises(ConfigurationError, match="cannot be written"):
+    plan = make_plan(numbered(3), await operator.ways.read(), Observed())
+    await operator.notices.claim(CLAIM, 60.0, "another")
+    with pytest.raises(ConfigurationError, match="taken over"):
         await operator.carry_out(plan)
     assert simulator.corp.ways == {}
+
+
+async def test_a_state_that_goes_away_ends_the_run_and_the_next_one_knows_what_was_made(
+    simulator, operator, monkeypatch
+):
+    """A way that was made while nothing could be written down is found by the intent that was."""
+    monkeypatch.setattr(apply_module, "WITH_QUEUE", Patience(on=(QueueUnavailable,), pauses=(0.0, 0.0)))
+    operator.away_after = 2
+    outcome = await operator.apply(numbered(1))
+    assert [type(failure.error) for failure in outcome.failed] == [Unkept]
+    assert len(simulator.corp.ways) == 1
+    operator.away_after = None
+    assert (await operator.apply(numbered(1))).complete
+    assert await operator.is_right(numbered(1))
 
 
 async def test_a_process_killed_again_and_again_makes_each_way_once(tmp_path):

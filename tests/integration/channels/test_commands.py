@@ -4,6 +4,9 @@ import asyncio
 import io
 import os
 import signal
+import subprocess
+from functools import partial
+from pathlib import Path
 
 import orjson
 import pytest
@@ -13,14 +16,17 @@ from typer.testing import CliRunner
 from cli.api import _call, _request
 from cli.channels.apply import apply_plan, show_plan
 from cli.channels.commands import _import, _list, app
+from cli.channels.lock_file import export_file, import_file
+from cli.compose.deployment import open_state
 from cli.failures import UNSAFE
 from cli.main import app as program
 from shared.domain.channels.file import load_channels
-from shared.domain.ids import CorpId
+from shared.settings import load_settings
+from shared.state.leases import leased
+from shared.state.ways import CLAIM
 from simulator import Fault
-from simulator.play import CORP_ID
 from tests.rigs.channels import CHANNELS, desk
-from workers.jobs.lock_file import LockFile
+from tests.rigs.interruptions import QUDAO
 
 ADD = "externalcontact/add_contact_way"
 ALL = [("qd_button", "Mini"), ("qd_expo26", "展会26"), ("qd_shop", "Counter")]
@@ -55,7 +61,7 @@ async def test_channels_are_planned_applied_and_then_as_they_should_be(here):
 async def test_the_lock_names_every_way(here):
     """The lock has corp, state, config_id, QR code and fields of each channel, and nothing open."""
     await here.say(apply_plan, yes=True)
-    lock = here.lock()
+    lock = await here.lock()
     assert (lock["corp_id"], lock["intents"], lock["retired"]) == (here.simulator.corp.corp_id, {}, [])
     ids = {way.fields["state"]: way.config_id for way in here.simulator.corp.ways.values()}
     assert {way["state"]: way["config_id"] for way in lock["channels"].values()} == ids
@@ -170,22 +176,35 @@ async def test_a_refused_member_keeps_no_other_channel_waiting(here):
     assert "84074" in said.err
 
 
-async def test_everything_wrong_with_the_files_is_told_at_once(here):
-    """Problems of the channels file and of the lock come together, with lines, before WeCom is asked at all."""
-    await here.say(apply_plan, yes=True)
-    before = len(here.simulator.journal)
-    lock = (here.folder / "channels.lock.json").read_text()
-    (here.folder / "channels.lock.json").write_text(lock.replace(here.simulator.corp.corp_id, "ww0000000000000000"))
+async def test_everything_wrong_with_the_file_is_told_at_once(here):
+    """Problems of the channels file come together, with lines, before WeCom is asked at all."""
     here.write(
         '[channels.a]\nname = "A"\nstate = "x"\nstaff = ["a"]\n[channels.b]\nname = "B"\nstate = "X"\nstaf = ["b"]\n'
     )
     for command, options in ((show_plan, {}), (apply_plan, {"yes": True}), (_import, {}), (_list, {})):
         said = await here.say(command, **options)
         assert said.code == 2
-        assert len(said.err.splitlines()) == 3, said.err
-        for part in ("channels.toml:7: channels.b.state", "channels.toml:8: channels.b.staf", "ww0000000000000000"):
+        assert len(said.err.splitlines()) == 2, said.err
+        for part in ("channels.toml:7: channels.b.state", "channels.toml:8: channels.b.staf"):
             assert part in said.err
-    assert len(here.simulator.journal) == before
+    assert len(here.simulator.journal) == 0
+
+
+async def test_the_ways_of_another_corp_are_no_business_of_ours(here, monkeypatch):
+    """A state that serves one corp is not opened for another, and an export of one not taken for another's."""
+    await here.say(apply_plan, yes=True)
+    assert (await here.say(export_file, Path("theirs.json"))).code == 0
+    monkeypatch.setenv("QUDAO_CORP_ID", "ww0000000000000000")
+    calls = len(here.simulator.journal)
+    for command, options in ((show_plan, {}), (apply_plan, {"yes": True}), (_import, {}), (_list, {})):
+        said = await here.say(command, **options)
+        assert (said.code, len(here.simulator.journal)) == (2, calls)
+        assert here.simulator.corp.corp_id in said.err
+        assert "ww0000000000000000" in said.err
+    monkeypatch.setenv("QUDAO_STATE_URL", "sqlite:///other.db")
+    said = await here.say(import_file, Path("theirs.json"))
+    assert said.code == 2
+    assert f"is the lock of corp {here.simulator.corp.corp_id}" in said.err
 
 
 async def test_a_wrong_secret_is_told_before_the_first_write(here, monkeypatch):
@@ -205,13 +224,12 @@ async def test_a_forbidden_app_is_told_before_the_first_write(here):
     assert "可调用接口的应用" in said.err
 
 
-async def test_an_unwritable_folder_is_told_before_the_first_call(here):
-    """A lock that cannot be written stops an apply before WeCom is asked; a plan needs no lock to write."""
-    (here.folder / ".channels.lock.json.new").mkdir()
+async def test_a_state_that_cannot_be_kept_is_told_before_the_first_call(here):
+    """Where nothing can be written down WeCom is not asked."""
+    (here.folder / "var").write_text("in the way")
     said = await here.say(apply_plan, yes=True)
-    assert (said.code, len(here.simulator.journal)) == (2, 0)
-    assert "cannot be written" in said.err
-    assert (await here.say(show_plan)).code == 0
+    assert (said.code, len(here.simulator.journal)) == (1, 0)
+    assert "var/queue.db: " in said.err
 
 
 async def test_a_changed_state_is_replaced_and_the_old_way_pruned_on_demand(here):
@@ -224,7 +242,7 @@ async def test_a_changed_state_is_replaced_and_the_old_way_pruned_on_demand(here
     said = await here.say(apply_plan, yes=True, prune=True)
     assert "1 deleted" in said.out
     assert here.ways() == [("qd_button", "Mini"), ("qd_expo26", "展会26"), ("shop2", "Counter")]
-    assert (here.lock()["retired"], here.lock()["pruned"]) == ([], ["qd_shop"])
+    assert ((await here.lock())["retired"], (await here.lock())["pruned"]) == ([], ["qd_shop"])
 
 
 async def test_a_plan_that_deletes_much_needs_force(here):
@@ -239,17 +257,17 @@ async def test_a_plan_that_deletes_much_needs_force(here):
     assert (said.code, here.ways()) == (0, [("theirs", "")])
 
 
-async def test_a_lost_lock_is_no_reason_to_make_everything_twice(here):
-    """Without the lock an apply exits with 3; an import finds everything again by its state."""
+async def test_a_lost_state_is_no_reason_to_make_everything_twice(here):
+    """Without the ways an apply exits with 3; an import finds everything again by its state."""
     await here.say(apply_plan, yes=True)
-    before = here.lock()
-    (here.folder / "channels.lock.json").unlink()
+    before = await here.lock()
+    here.lose_state()
     said = await here.say(apply_plan, yes=True)
     assert (said.code, len(here.ways())) == (3, 3)
     assert "channels import" in said.err
     imported = await here.say(_import, as_json=True)
     assert (imported.code, imported.document["unknown"], imported.document["missing"]) == (0, [], [])
-    after = here.lock()
+    after = await here.lock()
     for lock in (before, after):
         for way in lock["channels"].values():
             del way["created_at"], way["fields"]["is_exclusive"]
@@ -287,7 +305,7 @@ async def test_an_import_tells_what_is_missing_foreign_and_spare(here):
     flat = ["".join(part.split()) for part in (first, second)]
     assert foreign[:12] in flat[0]
     assert spare[:12] in flat[1]
-    assert [way["config_id"] for way in here.lock()["channels"].values()] == [taken]
+    assert [way["config_id"] for way in (await here.lock())["channels"].values()] == [taken]
 
 
 async def test_an_imported_button_comes_back_as_one(here):
@@ -305,11 +323,31 @@ async def test_an_imported_button_comes_back_as_one(here):
 
 
 async def test_an_import_writes_nothing_when_told_so(here):
-    """--dry-run shows and leaves the disk alone."""
+    """--dry-run shows and keeps nothing."""
     here.simulator.add_contact_way("qd_shop", ["wang.fang"])
     said = await here.say(_import, dry_run=True)
-    assert "1 contact ways would be in" in said.out
-    assert not (here.folder / "channels.lock.json").exists()
+    assert "1 contact ways would be those of channels" in said.out
+    assert (await here.lock())["channels"] == {}
+
+
+async def test_an_export_brings_the_ways_to_another_state(here, monkeypatch):
+    """What a laptop exports a server takes; ways that are kept there already are replaced with --force alone."""
+    await here.say(apply_plan, yes=True)
+    exported = await here.lock()
+    assert (await here.say(export_file, Path("channels.lock.json"))).out == "3 contact ways are in channels.lock.json\n"
+    monkeypatch.setenv("QUDAO_STATE_URL", "sqlite:///server.db")
+    assert (await here.say(import_file, Path("channels.lock.json"), dry_run=True)).code == 0
+    assert (await here.lock())["channels"] == {}
+    for _ in range(2):
+        said = await here.say(import_file, Path("channels.lock.json"), as_json=True)
+        assert (said.code, said.document["ways"]) == (0, 3)
+    assert await here.lock() == exported
+    assert (await here.say(show_plan)).out == "3 unchanged\n"
+    (here.folder / "none.json").write_bytes(orjson.dumps({**exported, "channels": {}}))
+    said = await here.say(import_file, Path("none.json"))
+    assert (said.code, "3 contact ways are kept already" in said.err) == (3, True)
+    assert (await here.say(import_file, Path("none.json"), force=True)).code == 0
+    assert (await here.lock())["channels"] == {}
 
 
 async def test_what_others_changed_is_seen_with_refresh(here):
@@ -384,7 +422,7 @@ async def test_a_stop_ends_after_the_steps_in_hand(here, monkeypatch):
     assert said.code == 1
     assert 5 <= len(here.ways()) < 12
     assert "were not begun" in said.err
-    assert len(here.lock()["channels"]) == len(here.ways())
+    assert len((await here.lock())["channels"]) == len(here.ways())
     assert (await here.say(apply_plan, yes=True)).code == 0
     assert len(here.ways()) == 30
 
@@ -403,7 +441,7 @@ async def test_lost_answers_make_no_duplicates(here):
     said = await here.say(apply_plan, yes=True, prune=True)
     assert (said.code, here.ways()) == (0, [("qd_expo26", "展会26"), ("qd_shop", "Till")])
     assert (here.calls("update"), here.calls("del")) == (2, 2)
-    lock = here.lock()
+    lock = await here.lock()
     assert (sorted(lock["channels"]), lock["retired"]) == (["expo26", "shop"], [])
     assert all(way["sure"] for way in lock["channels"].values())
 
@@ -448,12 +486,28 @@ async def test_on_a_terminal_a_person_is_asked(here, monkeypatch, typed, code, w
         assert signal.getsignal(signal.SIGINT) == before
 
 
-async def test_a_second_apply_at_the_same_time_is_refused(here):
-    """Whoever comes second is told so before WeCom is asked."""
-    with LockFile(path=here.folder / "channels.lock.json", corp=CorpId(CORP_ID)).held():
+async def test_a_second_apply_at_the_same_time_is_refused(here, monkeypatch):
+    """While one goes on another makes nothing, and says why."""
+    monkeypatch.setattr("cli.channels.desk.leased", partial(leased, seconds=0.5))
+    async with open_state(load_settings()) as state, leased(state.notices, CLAIM, taken="", seconds=0.5):
         said = await here.say(apply_plan, yes=True)
-    assert (said.code, len(here.simulator.journal)) == (2, 0)
+    assert (said.code, here.writes()) == (2, 0)
     assert "another `qudao channels`" in said.err
+
+
+async def test_a_plan_that_another_apply_overtook_is_not_carried_out(here, monkeypatch):
+    """What was shown is what is done: where the ways are others by then, nothing is."""
+
+    theirs = (await here.lock()) | {"pruned": ["qd_theirs"]}
+    (here.folder / "theirs.json").write_bytes(orjson.dumps(theirs))
+
+    def overtaken(**_: object) -> None:
+        subprocess.run([QUDAO, "channels", "import", "--from", "theirs.json"], check=True, capture_output=True)
+
+    monkeypatch.setattr("cli.channels.apply._confirm", overtaken)
+    said = await here.say(apply_plan)
+    assert (said.code, here.writes()) == (3, 0)
+    assert "changed since they were looked at" in said.err
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from io import BytesIO
 
 import aiohttp
+import orjson
 import pytest
 import segno
 import zxingcpp
@@ -12,6 +13,7 @@ from cli.channels.apply import apply_plan
 from cli.channels.cards import LEAST_WIDTH, draw_card
 from cli.channels.codes import draw_svg, read_code
 from cli.channels.commands import _qr
+from cli.channels.lock_file import import_file
 from cli.channels.qr import Format
 from shared.wecom.pictures import PictureUnavailable
 from tests.rigs.channels import CHANNELS, desk
@@ -46,8 +48,7 @@ async def test_each_channel_gets_a_file_with_its_code_and_its_name(here):
     assert said.code == 0
     assert said.document["files"] == {key: str(out / f"{key}.png") for key in ("expo26", "shop")}
     assert sorted(path.name for path in out.iterdir()) == ["expo26.png", "shop.png"]
-    async with aiohttp.ClientSession() as session, session.get(here.lock()["channels"]["shop"]["qr_code"]) as response:
-        original = opened(await response.read())
+    original = await original_of(here, "shop")
     card = Image.open(out / "shop.png")
     assert (card.format, card.width) == ("PNG", original.width)
     assert card.crop((0, 0, *original.size)).tobytes() == original.tobytes()
@@ -85,9 +86,10 @@ async def test_a_channel_without_a_way_is_told_and_the_others_written(here):
 
 async def test_an_image_that_cannot_be_had_is_told_and_the_others_written(here):
     """One failure does not cost the other files, and the exit code is 1."""
-    text = (here.folder / "channels.lock.json").read_text()
-    url = here.lock()["channels"]["shop"]["qr_code"]
-    (here.folder / "channels.lock.json").write_text(text.replace(url, url.replace("/wwpic/", "/gone/")))
+    lock = await here.lock()
+    lock["channels"]["shop"]["qr_code"] = lock["channels"]["shop"]["qr_code"].replace("/wwpic/", "/gone/")
+    (here.folder / "gone.json").write_bytes(orjson.dumps(lock))
+    assert (await here.say(import_file, here.folder / "gone.json", force=True)).code == 0
     said = await here.say(_qr, here.folder, [], as_json=True)
     assert (said.code, list(said.document["files"])) == (1, ["expo26"])
     assert said.document["failed"] == {"shop": "its QR code cannot be had: HTTP 404"}
@@ -153,7 +155,8 @@ def read(image: Image.Image) -> list[str]:
 
 
 async def original_of(here, key: str) -> Image.Image:
-    async with aiohttp.ClientSession() as session, session.get(here.lock()["channels"][key]["qr_code"]) as response:
+    url = (await here.lock())["channels"][key]["qr_code"]
+    async with aiohttp.ClientSession() as session, session.get(url) as response:
         return opened(await response.read())
 
 
