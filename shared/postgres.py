@@ -170,6 +170,11 @@ class Postgres:
             listener(payload)
 
 
+def storable(value: Any) -> Any:  # noqa: ANN401 - of any column
+    """Return *value*; a text without the one character that PostgreSQL cannot keep."""
+    return value.replace("\0", "\ufffd") if isinstance(value, str) else value
+
+
 _WRONG: Final = {
     asyncpg.InvalidPasswordError: "the password is refused",
     asyncpg.InvalidAuthorizationSpecificationError: "the user is refused",

@@ -200,6 +200,23 @@ class Settings(BaseSettings):
             return self.queue_file or STATE_FILE
         return _file_in(self.state_url)
 
+    @property
+    def state_place(self) -> str:
+        """What tells the state's database from another one; may hold a password."""
+        return str(self.state_file.resolve()) if self.state_file else self.state_url.get_secret_value()
+
+    def with_state(self, url: str, name: str) -> Self:
+        """
+        Return the same settings with the state at *url*, which the person who typed it knows as *name*.
+
+        Raises:
+            ConfigurationError: It names no database.
+        """
+        try:
+            return self.model_copy(update={"state_url": _state_url(SecretStr(url))})
+        except ValueError as error:
+            raise ConfigurationError([f"{name}: {error}"]) from None
+
 
 def _file_in(url: SecretStr) -> Path | None:
     scheme, _, path = url.get_secret_value().partition(":///")

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from shared.quota.notices import Notices
 from shared.quota.port import Counters
+from shared.state.copying import StateTables
 from shared.state.journal import CustomerJournal
 from shared.state.ways import WayStore
 
@@ -19,6 +20,7 @@ class SharedState:
         notices: What is held back, and who does what only one may.
         journal: What was done to whom.
         ways: The contact ways of the channels.
+        tables: All of it, to be copied.
     """
 
     name: str
@@ -26,3 +28,4 @@ class SharedState:
     notices: Notices
     journal: CustomerJournal
     ways: WayStore
+    tables: StateTables

@@ -1,4 +1,4 @@
-"""What every journal does: the sentences of ``shared/journal/port.py``."""
+"""What every journal does: the sentences of ``shared/state/journal.py``."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -66,6 +66,13 @@ async def test_many_at_once_are_all_there(journal):
         for number in range(200):
             group.create_task(journal.note(entry(number)))
     assert len(await journal.story(NANA)) == 200
+
+
+async def test_an_end_whose_state_holds_what_a_database_cannot_keep_is_noted(journal):
+    """A NUL in a state, or a quote, must not keep a delivery from being settled for ever."""
+    await journal.note(entry(1, state="qd_\0x'\"\\"))
+    (kept,) = await journal.story(NANA)
+    assert kept.state in ("qd_\0x'\"\\", "qd_\ufffdx'\"\\")
 
 
 async def test_what_we_wrote_is_recognised(journal):

@@ -8,6 +8,7 @@ from shared.domain.ids import CorpId
 from shared.postgres import Postgres
 from shared.quota.port import FileInUse, Limits, no_file
 from shared.state.port import SharedState
+from shared.state.postgres.copying import PostgresTables
 from shared.state.postgres.journal import PostgresJournal
 from shared.state.postgres.notices import PostgresNotices
 from shared.state.postgres.quota import PostgresQuota
@@ -42,4 +43,5 @@ async def open_state(
             notices=PostgresNotices(database, quota, corp),
             journal=journal,
             ways=ways,
+            tables=PostgresTables(database, corp),
         )

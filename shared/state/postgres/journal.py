@@ -6,7 +6,7 @@ from dataclasses import fields
 from typing import Final
 
 from shared.domain.ids import ExternalUserId
-from shared.postgres import Postgres
+from shared.postgres import Postgres, storable
 from shared.state.journal import JournalEntry
 
 AT_ONCE: Final = 1000
@@ -55,7 +55,7 @@ class PostgresJournal:
             if not any(each is entry for each in self._waiting):
                 return  # whoever wrote before took it along
             entries, self._waiting = self._waiting, []
-            columns = [[getattr(each, name) for each in entries] for name in _NAMES]
+            columns = [[storable(getattr(each, name)) for each in entries] for name in _NAMES]
             try:
                 await self._database.execute(_INSERT, self._corp, *columns)
             except BaseException:

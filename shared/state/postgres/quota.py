@@ -45,11 +45,12 @@ _OTHER_LIMITS: Final = (
 )
 _USAGE: Final = """
 SELECT endpoint,
-    (SELECT count(*) FROM qudao_running r WHERE r.corp = a.corp AND r.endpoint = a.endpoint)::integer AS running,
+    (SELECT count(*) FROM qudao_running r WHERE r.corp = $1 AND r.endpoint = a.endpoint)::integer AS running,
     coalesce(sum(calls) FILTER (WHERE span = 'minute' AND ended_by > qudao_now() - $2), 0)::integer AS minute,
     coalesce(sum(calls) FILTER (WHERE span = 'hour' AND ended_by > qudao_now() - $3), 0)::integer AS hour
-FROM qudao_api a LEFT JOIN qudao_ended USING (corp, endpoint) WHERE corp = $1 GROUP BY a.corp, a.endpoint, endpoint
-ORDER BY endpoint
+FROM (SELECT endpoint, span, ended_by, calls FROM qudao_ended WHERE corp = $1
+      UNION ALL SELECT DISTINCT endpoint, '', 0, 0 FROM qudao_running WHERE corp = $1) a
+GROUP BY endpoint ORDER BY endpoint
 """
 _WORKERS: Final = """
 SELECT worker, seen, file FROM qudao_worker WHERE corp = $1 AND seen > qudao_now() - 5 ORDER BY worker

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from time import monotonic
 from typing import Final
 
 from apsw import Connection
@@ -12,6 +13,7 @@ from shared.domain.ids import CorpId
 from shared.quota.port import FileInUse, Limits, no_file
 from shared.sqlite import Database
 from shared.state.port import SharedState
+from shared.state.sqlite.copying import SqliteTables
 from shared.state.sqlite.journal import SqliteJournal
 from shared.state.sqlite.notices import SqliteNotices
 from shared.state.sqlite.quota import SqliteQuota
@@ -53,7 +55,14 @@ async def open_state(
     for part in (journal, ways):
         await part.prepare()
     async with SqliteQuota(database, limits, clock, onlooker=onlooker, file=file) as quota:
-        yield SharedState(name=name, counters=quota, notices=SqliteNotices(database), journal=journal, ways=ways)
+        yield SharedState(
+            name=name,
+            counters=quota,
+            notices=SqliteNotices(database),
+            journal=journal,
+            ways=ways,
+            tables=SqliteTables(database, monotonic),
+        )
 
 
 async def _name(database: Database, corp: CorpId) -> str:
