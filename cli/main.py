@@ -48,7 +48,10 @@ COMMANDS: Final = {
     "report": _Place("cli.report.command:report", "Tell where customers came from, by channel, day and member."),
     "parked": _Place("cli.parked:app", "What failed for good, why, and again."),
     "journal": _Place("cli.journal:app", "What was done to a customer: ids and ends, no names and no texts."),
-    "state": _Place("cli.state:app", "What the processes of a deployment share: move it to another database."),
+    "state": _Place(
+        "cli.state:app",
+        "What the processes of a deployment share beside messages: quota, holds, journal, contact ways.",
+    ),
     "api": _Place("cli.api:api", "Make one WeCom call and print the answer; explain the errcode if it is refused."),
 }
 """Importing all of them takes a second and 80 MB, and each run needs one: so only that one is imported."""
