@@ -14,7 +14,7 @@ from math import inf
 from typing import Final
 
 from shared.clock import Clock
-from shared.domain.errors import CursorExpired, TooEarly
+from shared.domain.errors import CursorExpired
 from shared.domain.events import MarkWritten
 from shared.domain.ids import ExternalUserId, StaffUserId
 from shared.domain.relations import Relation
@@ -65,11 +65,7 @@ class Looks:
                 await self._list(work.staff, wecom)
                 if (listed := self._listed(work)) is not None:
                     return listed
-        customer = await wecom.get_customer(work.customer)
-        relation = customer.relation_with(work.staff)
-        if relation is None:
-            raise TooEarly("externalcontact/get", meaning="the member is not among those who follow the customer")
-        return relation
+        return await wecom.get_relation(work.staff, work.customer)
 
     def _listed(self, work: MarkWritten) -> Relation | None:
         listing = self._listings.get(work.staff)

@@ -12,9 +12,10 @@ from typing import Final
 import aiohttp
 
 from shared.domain.channels.ways import ContactWayType, Scene, Way
-from shared.domain.errors import TransientError
+from shared.domain.errors import TooEarly, TransientError
 from shared.domain.events import Lane
 from shared.domain.ids import ContactWayId, CorpId, ExternalUserId, StaffUserId, TagId
+from shared.domain.relations import Relation
 from shared.quota.port import Quota
 from shared.wecom import types
 from shared.wecom.calls import Calls, read
@@ -135,6 +136,20 @@ class WeCom:
         request = Request(endpoint=endpoint, params={"external_userid": customer})
         pages = [page async for page in self._calls.pages(request, self._lane, before=before)]
         return read(endpoint, types.read_customer, customer, pages)
+
+    async def get_relation(
+        self, staff: StaffUserId, customer: ExternalUserId, *, before: Callable[[], object] = lambda: None
+    ) -> Relation:
+        """
+        Return the relation of *staff* and *customer* as it is now; *before* as in :meth:`get_customer`.
+
+        Raises:
+            TooEarly: *staff* is not among those who follow *customer*, or not yet.
+        """
+        relation = (await self.get_customer(customer, before=before)).relation_with(staff)
+        if relation is None:
+            raise TooEarly("externalcontact/get", meaning="the member is not among those who follow the customer")
+        return relation
 
     async def get_by_user(self, staff: Sequence[StaffUserId], *, cursor: str = "") -> AsyncIterator[RelationPage]:
         """

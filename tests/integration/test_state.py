@@ -1,6 +1,8 @@
 """Where the state is: in one place for all processes of a deployment, or some of them do not start."""
 
 import asyncio
+import sqlite3
+from pathlib import Path
 
 import pytest
 
@@ -66,6 +68,53 @@ async def test_a_store_that_cannot_be_used_is_told_without_its_password(tmp_path
     assert why in err
     assert "wrong" not in err
     assert postgres_url.partition("@")[0].rpartition(":")[2] not in err
+
+
+def _damaged(path: Path) -> None:
+    """Make a file that begins like a database and goes on like none."""
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE a (b)")
+        connection.executemany("INSERT INTO a VALUES (?)", [("x" * 900,)] * 100)
+    content = path.read_bytes()
+    path.write_bytes(content[:100] + b"\xff" * (len(content) - 100))
+
+
+def _newer(path: Path) -> None:
+    """Make a file that a Qudao of another year has written."""
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE tables_version (name TEXT PRIMARY KEY, version INTEGER)")
+        connection.execute("INSERT INTO tables_version VALUES ('quota', 99)")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "code", "why"),
+    [
+        (
+            lambda path: path.write_text("not a database, but long enough to be looked at" * 9),
+            1,
+            "not a SQLite database",
+        ),
+        (_damaged, 1, "damaged"),
+        (_newer, 2, "written by a newer Qudao"),
+        (lambda path: path.mkdir(), 1, "cannot be opened or made there"),
+        (lambda path: path.symlink_to("nowhere/state.db"), 1, "No such file"),
+    ],
+)
+async def test_a_file_that_cannot_be_used_is_told(tmp_path, wecom, spoil, code, why):
+    """By its name and with the reason, whichever command meets it; what is no database of ours is left as it was."""
+    simulator, url = wecom
+    spoil(tmp_path / "state.db")
+    before = (tmp_path / "state.db").read_bytes() if (tmp_path / "state.db").is_file() and code == 1 else None
+    env = settings(simulator, url, tmp_path, QUDAO_STATE_URL="sqlite:///state.db")
+    for words in (
+        ("run",),
+        ("status",),
+        ("channels", "list"),
+        ("state", "copy", "sqlite:///state.db", "sqlite:///new.db"),
+    ):
+        ended, _, err = await run_to_end(*words, folder=tmp_path, env=env)
+        assert (ended, why in err, "state.db" in err, "Traceback" in err) == (code, True, True, False), (words, err)
+    assert before is None or (tmp_path / "state.db").read_bytes() == before
 
 
 async def test_a_newer_qudao_s_database_is_refused(tmp_path, wecom, server):

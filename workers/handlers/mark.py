@@ -232,7 +232,8 @@ class _View:
 
     async def _read(self) -> Relation:
         try:
-            read = await read_relation(self._work, self._services, before=self._about_to_ask)
+            wecom, work = self._services.wecom, self._work
+            read = await wecom.get_relation(work.staff, work.customer, before=self._about_to_ask)
             (self.seen,) = await recognised(self._services.journal, [read])
         except QudaoError as error:
             self.failure = error
@@ -244,20 +245,6 @@ class _View:
         self._asked = _now()
         if self.seen is None:
             _require_open(REMARK, self._work, self._services)
-
-
-async def read_relation(work: Work, services: Services, *, before: Callable[[], object] = lambda: None) -> Relation:
-    """
-    Return the relation of *work* as WeCom tells it now; *before* is called when the request is about to go out.
-
-    Raises:
-        TooEarly: The member is not among those who follow the customer, or not yet.
-    """
-    customer = await services.wecom.get_customer(work.customer, before=before)
-    relation = customer.relation_with(work.staff)
-    if relation is None:
-        raise TooEarly("externalcontact/get", meaning="the member is not among those who follow the customer")
-    return relation
 
 
 def _require_open(endpoint: str, work: Work, services: Services) -> None:

@@ -15,7 +15,6 @@ from shared.domain.marks import Skip, Welcome, decide_welcome
 from shared.queue.message import Failure
 from shared.wecom.client import UPLOAD
 from shared.wecom.errcodes import MEDIA_GONE
-from workers.handlers.mark import read_relation
 from workers.outcome import Outcome
 from workers.policy import describe
 from workers.services import Services
@@ -105,7 +104,7 @@ async def _ready(
 
 async def _with_details(work: Work, decision: Welcome | Skip, services: Services) -> Welcome | Skip:
     try:
-        relation = await read_relation(work, services)
+        relation = await services.wecom.get_relation(work.staff, work.customer)
     except TooEarly:
         if services.clock.time() - work.created_at < NAMELESS_SECONDS:
             raise

@@ -7,7 +7,7 @@ from shared.domain.events import MarkWritten
 from shared.domain.ids import CorpId, ExternalUserId, StaffUserId
 from shared.domain.relations import Relation
 from shared.queue.port import LOOK_SECONDS
-from shared.wecom.types import CustomerDetails, RelationPage
+from shared.wecom.types import RelationPage
 from workers.looks import LATE_SECONDS, MOST_PAGES, Looks
 
 LIN = StaffUserId("lin")
@@ -30,10 +30,12 @@ class Reads:
         self.single = 0
         self.pages = 0
 
-    async def get_customer(self, customer: ExternalUserId) -> CustomerDetails:
+    async def get_relation(self, staff: StaffUserId, customer: ExternalUserId) -> Relation:
         self.single += 1
-        found = tuple(each for each in self.relations if each.customer == customer)
-        return CustomerDetails(customer=customer, name="Nana", relations=found)
+        for each in self.relations:
+            if (each.staff, each.customer) == (staff, customer):
+                return each
+        raise TooEarly("externalcontact/get", meaning="gone")
 
     async def get_by_user(self, staff):
         for begin in range(0, len(self.relations), 100):
