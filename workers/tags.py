@@ -19,7 +19,7 @@ class Tags:
 
     @property
     def remembered(self) -> Mapping[TagName, TagId]:
-        """The ids that are known without asking."""
+        """The ids that are known without asking; another object whenever they change."""
         return self._ids
 
     async def ids(self, names: Sequence[TagName], wecom: WeCom) -> dict[TagName, TagId]:
@@ -71,10 +71,12 @@ class Tags:
 
     def forget(self) -> None:
         """Forget all ids: WeCom said that one of them is gone (40068), somebody deleted a tag."""
-        self._ids.clear()
+        self._ids = {}
 
     def _remember(self, *groups: CorpTagGroup) -> None:
-        for group in groups:
-            for tag in group.tags:
-                if not (group.deleted or tag.deleted):
-                    self._ids[TagName(group=group.name, tag=tag.name)] = tag.tag_id
+        self._ids = self._ids | {
+            TagName(group=group.name, tag=tag.name): tag.tag_id
+            for group in groups
+            for tag in group.tags
+            if not (group.deleted or tag.deleted)
+        }

@@ -83,6 +83,7 @@ class _Marking:
         self._parts: dict[str, Part] = {}
         self._failures: list[QudaoError] = []
         self._digest = ""
+        self._decided: tuple[tuple[object, ...], Mark | Skip] | None = None
 
     async def run(self) -> Outcome:
         wecom = self._services.wecom
@@ -105,8 +106,14 @@ class _Marking:
             return False
 
     def _decide(self, relation: Relation, *, nameless: bool = False) -> Mark | Skip:
+        """Return what is to be written; decided anew when anything that it rests on is another."""
         known = self._services.tags.remembered
-        return decide_mark(self._work, relation, self._services.channels, known, nameless=nameless)
+        before, rests_on = self._decided, (relation, known, nameless)
+        if before is not None and all(one is other for one, other in zip(before[0], rests_on, strict=True)):
+            return before[1]
+        decision = decide_mark(self._work, relation, self._services.channels, known, nameless=nameless)
+        self._decided = (rests_on, decision)
+        return decision
 
     async def _part(self, name: str, do: Callable[[], Awaitable[Part]]) -> None:
         """Do one part; what goes wrong with it is kept for later, unless nothing else can be done either."""
