@@ -14,6 +14,9 @@ from typing import Final, Protocol
 from shared.domain.errors import ConfigurationError
 from shared.domain.events import Lane
 
+PARTS: Final = 3
+"""Parts of the hour over which ``BULK`` spreads its share, so that what it used leaves steadily, not all at once."""
+
 SETTLE_SECONDS: Final = 3.0
 """How long WeCom may be busy with a call whose process died: the call's place in flight is out of use meanwhile."""
 
@@ -26,6 +29,7 @@ class Limits:
     The windows are a minute and an hour unless a simulator scales them down (both in seconds). The reserves are the
     shares of the minute and the hour that only ``FAST`` may touch. ``bulk_reserve`` is the share of the hour that
     ``BULK`` leaves to the others on top: a backfill runs for hours, and whoever scans meanwhile must not wait for it.
+    In a part of the hour it calls only as long as no more than that part of its share is used, by whomever.
 
     Raises:
         ConfigurationError: A limit or a window is not positive, or a reserve leaves nothing.
@@ -61,6 +65,15 @@ class Limits:
         if lane is Lane.FAST:
             return self.per_hour
         return share(self.per_hour, self.hour_reserve + (self.bulk_reserve if lane is Lane.BULK else 0.0))
+
+    @property
+    def part(self) -> float:
+        """Return the length of a part of the hour, in seconds."""
+        return self.hour / PARTS
+
+    def part_for(self, lane: Lane) -> int:
+        """Return up to which count of a part of the hour *lane* may call."""
+        return -(-self.hour_for(lane) // PARTS) if lane is Lane.BULK else self.per_hour
 
 
 def share(limit: int, reserve: float) -> int:

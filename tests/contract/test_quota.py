@@ -270,10 +270,22 @@ async def test_a_backfill_leaves_a_part_of_the_hour_to_new_customers(workers: Wo
     limits = Limits(per_minute=1000, per_hour=40, in_flight=2, minute=1, hour=60, hour_reserve=0, bulk_reserve=0.5)
     quota = await workers.open(limits)
     await call_until_full(workers, quota, Lane.BULK)
-    assert workers.calls.made(GET) in (19, 20)
+    assert workers.calls.made(GET) in (6, 7)
     async with asyncio.timeout(SOON):
-        for _ in range(15):
+        for _ in range(25):
             await workers.call(quota, Lane.LIVE)
+
+
+async def test_a_backfill_spreads_its_share_over_the_hour(workers: Workers) -> None:
+    """It uses the whole of it, and no more than a third in a third of an hour: so what it used leaves steadily."""
+    limits = Limits(per_minute=1000, per_hour=120, in_flight=3, minute=1, hour=3, hour_reserve=0, bulk_reserve=0.5)
+    quota = await workers.open(limits)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(4.5):
+            while True:
+                await workers.call(quota, Lane.BULK)
+    assert 56 <= workers.calls.most_in(GET, limits.hour) <= 60
+    assert 18 <= workers.calls.most_in(GET, limits.part) <= 20
 
 
 @pytest.mark.parametrize("name", ["", "a b/c.d#*?", "客户/备注", "x" * 400, "UPPER", "upper"])

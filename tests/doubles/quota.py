@@ -78,6 +78,7 @@ class _Api:
         self._limits = limits
         self._minute = _Window(limits.minute)
         self._hour = _Window(limits.hour)
+        self._part = _Window(limits.part)
         self._running = 0
         self._turns: Turns[_Grant] = Turns()
         self._timer: asyncio.TimerHandle | None = None
@@ -92,6 +93,7 @@ class _Api:
         self._running -= 1
         self._minute.ends.append(now)
         self._hour.ends.append(now)
+        self._part.ends.append(now)
         self._serve()
 
     def usage(self, endpoint: str) -> Usage:
@@ -120,6 +122,7 @@ class _Api:
         for window, limit in (
             (self._minute, self._limits.minute_for(lane)),
             (self._hour, self._limits.hour_for(lane)),
+            (self._part, self._limits.part_for(lane)),
         ):
             ended = window.used(now)
             allowed = limit - self._running - 1  # ended calls there may be beside the running ones and this one

@@ -34,7 +34,7 @@ Seconds of silence after which a process is taken for dead. Its calls rest for S
 until then makes up for all.
 """
 
-_EXCHANGE: Final = "SELECT * FROM qudao_exchange($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)"
+_EXCHANGE: Final = "SELECT * FROM qudao_exchange($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)"
 _SHOW_UP: Final = """
 INSERT INTO qudao_worker (corp, worker, seen, file, limits) VALUES ($1, $2, qudao_now(), $3, $4)
 ON CONFLICT (corp, worker) DO UPDATE SET seen = excluded.seen, died = NULL, file = excluded.file,
@@ -86,10 +86,15 @@ class PostgresQuota:
         self.holds = 0
         """Number of the newest hold that is known to be there."""
         self._fixed = (
-            [limit for lane in Lane for limit in (limits.minute_for(lane), limits.hour_for(lane))],
+            [
+                limit
+                for lane in (Lane.FAST, Lane.LIVE, Lane.BULK)
+                for limit in (limits.minute_for(lane), limits.hour_for(lane), limits.part_for(lane))
+            ],
             limits.in_flight,
             limits.minute,
             limits.hour,
+            limits.part,
             LEASE,
             SETTLE_SECONDS,
             ASKING,

@@ -90,17 +90,18 @@ BEGIN
 END $$;
 
 -- What one process asks for. `wanted` and `urgent` are the lanes of those next in its line, `ages` how long the first
--- of each waits, its lane's head start taken off; `limits` are minute and hour for fast, live and bulk.
+-- of each waits, its lane's head start taken off; `limits` are minute, hour and a part of it, for fast, live and bulk.
 CREATE FUNCTION qudao_exchange(c text, e text, me text, held bigint[], wanted text[], urgent text[],
     ages double precision[], limits integer[], places integer, minute double precision, hour double precision,
-    lease double precision, rest double precision, asking double precision)
+    part double precision, lease double precision, rest double precision, asking double precision)
     RETURNS TABLE (lanes text[], ids bigint[], room_at double precision, shared boolean, lost bigint[],
         now_at double precision, holds bigint) LANGUAGE plpgsql AS $$
 DECLARE
-    now double precision; ended integer; used_minute integer; used_hour integer; running integer; mine integer;
+    now double precision; ended integer; used_minute integer; used_hour integer; used_part integer; running integer;
+    mine integer;
     only_fast boolean; waiting_ahead integer := 0; waiting_others integer; my_rank double precision := 0;
-    lane text; row_id bigint; closed text; at integer; over_minute integer; over_hour integer;
-    minute_at double precision; hour_at double precision; in_line text[];
+    lane text; row_id bigint; closed text; at integer;
+    minute_at double precision; hour_at double precision; part_at double precision; in_line text[];
 BEGIN
     INSERT INTO qudao_api VALUES (c, e) ON CONFLICT DO NOTHING;
     PERFORM 1 FROM qudao_api WHERE corp = c AND endpoint = e FOR UPDATE;
@@ -121,12 +122,14 @@ BEGIN
 
     -- in one statement: somebody else may bury one who called this API, and each statement sees a state of its own
     SELECT coalesce(sum(calls) FILTER (WHERE span = 'minute'), 0), coalesce(sum(calls) FILTER (WHERE span = 'hour'), 0),
+            coalesce(sum(calls) FILTER (WHERE span = 'hour' AND ended_by > now - part), 0),
             (SELECT count(*) FROM qudao_running WHERE corp = c AND endpoint = e)
-        INTO used_minute, used_hour, running FROM qudao_ended WHERE corp = c AND endpoint = e;
+        INTO used_minute, used_hour, used_part, running FROM qudao_ended WHERE corp = c AND endpoint = e;
     used_minute := used_minute + running;
     used_hour := used_hour + running;
+    used_part := used_part + running;
 
-    only_fast := used_minute + 1 > limits[3] OR used_hour + 1 > limits[4];
+    only_fast := used_minute + 1 > limits[4] OR used_hour + 1 > limits[5];
     in_line := CASE WHEN only_fast THEN urgent ELSE wanted END;
     my_rank := now - coalesce(ages[CASE WHEN only_fast THEN 2 ELSE 1 END], 0);
     SELECT count(*) FILTER (WHERE w.fast = only_fast AND (w.rank, w.worker) < (my_rank, me)), count(*)
@@ -137,8 +140,9 @@ BEGIN
     lanes := '{}'; ids := '{}';
     FOREACH lane IN ARRAY coalesce(in_line, '{}') LOOP
         EXIT WHEN places - running <= waiting_ahead;
-        at := CASE lane WHEN 'fast' THEN 1 WHEN 'live' THEN 3 ELSE 5 END;
-        IF used_minute + 1 + waiting_ahead > limits[at] OR used_hour + 1 + waiting_ahead > limits[at + 1] THEN
+        at := CASE lane WHEN 'fast' THEN 1 WHEN 'live' THEN 4 ELSE 7 END;
+        IF used_minute + 1 + waiting_ahead > limits[at] OR used_hour + 1 + waiting_ahead > limits[at + 1]
+            OR used_part + 1 + waiting_ahead > limits[at + 2] THEN
             closed := lane;
             CONTINUE;
         END IF;
@@ -148,6 +152,7 @@ BEGIN
         running := running + 1;
         used_minute := used_minute + 1;
         used_hour := used_hour + 1;
+        used_part := used_part + 1;
     END LOOP;
     DELETE FROM qudao_waiting WHERE corp = c AND endpoint = e AND worker = me;
     IF cardinality(wanted) > cardinality(ids) THEN
@@ -158,13 +163,12 @@ BEGIN
         closed := CASE WHEN array_length(urgent, 1) > 0 THEN 'fast' ELSE wanted[1] END;
     END IF;
     IF closed IS NOT NULL THEN
-        at := CASE closed WHEN 'fast' THEN 1 WHEN 'live' THEN 3 ELSE 5 END;
-        over_minute := used_minute + 1 - limits[at];
-        over_hour := used_hour + 1 - limits[at + 1];
-        minute_at := qudao_room_at(c, e, 'minute', minute, over_minute, now);
-        hour_at := qudao_room_at(c, e, 'hour', hour, over_hour, now);
-        IF minute_at IS NOT NULL AND hour_at IS NOT NULL THEN
-            room_at := greatest(minute_at, hour_at);
+        at := CASE closed WHEN 'fast' THEN 1 WHEN 'live' THEN 4 ELSE 7 END;
+        minute_at := qudao_room_at(c, e, 'minute', minute, used_minute + 1 - limits[at], now);
+        hour_at := qudao_room_at(c, e, 'hour', hour, used_hour + 1 - limits[at + 1], now);
+        part_at := qudao_room_at(c, e, 'hour', part, used_part + 1 - limits[at + 2], now);
+        IF minute_at IS NOT NULL AND hour_at IS NOT NULL AND part_at IS NOT NULL THEN
+            room_at := greatest(minute_at, hour_at, part_at);
         END IF;
     END IF;
 

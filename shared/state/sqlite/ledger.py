@@ -158,8 +158,9 @@ def bury(
 def grant(connection: Connection, request: SlotRequest, now: float) -> Answer:
     """Reserve as many of the wanted calls as the limits, and those before us in other processes, leave room for."""
     usage = count(connection, request.endpoint, request.limits, now)
+    part = usage.in_flight + _ended(connection, request.endpoint, "hour", now - request.limits.part)
     _note_waiting(connection, request)
-    room = _Room(request.limits, usage)
+    room = _Room(request.limits, usage, part)
     only_fast = not room.open_to(Lane.LIVE)
     others = _others_waiting(connection, request, now)
     rank = request.ranks().get(only_fast, 0.0)
@@ -192,26 +193,32 @@ def grant(connection: Connection, request: SlotRequest, now: float) -> Answer:
 class _Room:
     """What is left of one API's limits while grants are made."""
 
-    def __init__(self, limits: Limits, usage: Usage) -> None:
+    def __init__(self, limits: Limits, usage: Usage, part: int) -> None:
         self._limits = limits
         self._minute = usage.minute
         self._hour = usage.hour
+        self._part = part
         self.running = usage.in_flight
 
     @property
     def in_flight(self) -> int:
         return self._limits.in_flight - self.running
 
-    def over(self, lane: Lane, ahead: int = 0) -> tuple[int, int]:
-        """Return by how many one more call of *lane* would overrun the minute and the hour."""
+    def over(self, lane: Lane, ahead: int = 0) -> tuple[int, int, int]:
+        """Return by how many one more call of *lane* would overrun the minute, the hour and the part of an hour."""
         one = 1 + ahead
-        return self._minute + one - self._limits.minute_for(lane), self._hour + one - self._limits.hour_for(lane)
+        return (
+            self._minute + one - self._limits.minute_for(lane),
+            self._hour + one - self._limits.hour_for(lane),
+            self._part + one - self._limits.part_for(lane),
+        )
 
     def open_to(self, lane: Lane, ahead: int = 0) -> bool:
         return max(self.over(lane, ahead)) <= 0
 
     def take(self) -> None:
-        self._minute, self._hour, self.running = self._minute + 1, self._hour + 1, self.running + 1
+        self._minute, self._hour, self._part = self._minute + 1, self._hour + 1, self._part + 1
+        self.running += 1
 
 
 def show_up(connection: Connection, process: Process, now: float, wall: float, file: str = "") -> None:
@@ -231,13 +238,7 @@ def sign_off(connection: Connection, worker: str) -> None:
 def count(connection: Connection, endpoint: str, limits: Limits, now: float) -> Usage:
     """Return what counts now."""
     running = connection.execute("SELECT count(*) FROM quota_running WHERE endpoint = ?", (endpoint,)).get
-    used = {
-        span: connection.execute(
-            "SELECT coalesce(sum(calls), 0) FROM quota_ended WHERE endpoint = ? AND span = ? AND ended_by > ?",
-            (endpoint, span, now - seconds),
-        ).get
-        for span, seconds, _ in _spans(limits)
-    }
+    used = {span: _ended(connection, endpoint, span, now - seconds) for span, seconds, _ in _spans(limits)}
     return Usage(
         endpoint=endpoint,
         minute=used["minute"] + running,
@@ -245,6 +246,15 @@ def count(connection: Connection, endpoint: str, limits: Limits, now: float) -> 
         in_flight=running,
         limits=limits,
     )
+
+
+def _ended(connection: Connection, endpoint: str, span: str, since: float) -> int:
+    """Return how many calls ended after *since*, by the buckets of *span*."""
+    ended: int = connection.execute(
+        "SELECT coalesce(sum(calls), 0) FROM quota_ended WHERE endpoint = ? AND span = ? AND ended_by > ?",
+        (endpoint, span, since),
+    ).get
+    return ended
 
 
 def forget(connection: Connection, endpoint: str, limits: Limits, now: float) -> None:
@@ -299,10 +309,12 @@ def _others_waiting(connection: Connection, request: SlotRequest, now: float) ->
     return [(bool(fast), (rank, worker)) for fast, rank, worker in rows]
 
 
-def _room_at(connection: Connection, request: SlotRequest, now: float, over: tuple[int, int]) -> float | None:
+def _room_at(connection: Connection, request: SlotRequest, now: float, over: tuple[int, int, int]) -> float | None:
     """Return when so many calls have left their windows; None when running calls must end before."""
     at = now
-    for (span, seconds, _), calls_over in zip(_spans(request.limits), over, strict=True):
+    limits = request.limits
+    windows = ("minute", limits.minute), ("hour", limits.hour), ("hour", limits.part)
+    for (span, seconds), calls_over in zip(windows, over, strict=True):
         rows: list[Any] = connection.execute(
             "SELECT ended_by, calls FROM quota_ended WHERE endpoint = ? AND span = ? AND ended_by > ?"
             " ORDER BY ended_by",
