@@ -37,8 +37,11 @@ demo: $(VENV)/.run
 	$(BIN)/qudao demo
 
 # The tests wait for brokers, processes and clocks more than they compute: three at a time suit two cores.
+# All of them with the newest PostgreSQL that is supported; those that use one again with the oldest.
+PYTEST := $(BIN)/python -m pytest --numprocesses 3 --dist worksteal
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest --numprocesses 3 --dist worksteal
+	$(PYTEST)
+	QUDAO_TEST_POSTGRES=oldest $(PYTEST) -m postgres
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .

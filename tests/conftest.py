@@ -13,7 +13,7 @@ import pytest
 import structlog
 
 from tests import fonts
-from tests.postgres import servers
+from tests.postgres import programs, servers
 from tests.rabbitmq.brokers import AnyBroker, provide, running_broker
 
 DELETE_QUEUES = """
@@ -38,6 +38,14 @@ loses the supervisor of dead-lettering when one is deleted in that moment, and f
 """
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what needs a PostgreSQL, so that ``-m postgres`` runs just that, with another version of it."""
+    for item in items:
+        engines = item.callspec.params.values() if hasattr(item, "callspec") else ()
+        if {"postgres_url", "postgres_server"} & set(getattr(item, "fixturenames", ())) or "postgres" in engines:
+            item.add_marker(pytest.mark.postgres)
+
+
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Install a broker and a font, when a test needs one, before any test's clock runs."""
     if session.config.option.collectonly:
@@ -46,10 +54,29 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     with _one_process_at_a_time():
         if wanted & {"amqp_url", "broker"}:
             provide()
-        if wanted & {"postgres_url", "server"}:
-            servers.provide()
+        if any(item.get_closest_marker("postgres") for item in session.items) and not _given_postgres():
+            programs.provide()
         if "chinese_font" in wanted:
             fonts.provide()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say which PostgreSQL it was."""
+    reports = [report for kind in ("passed", "failed") for report in terminalreporter.stats.get(kind, [])]
+    if not any("postgres" in report.keywords for report in reports):
+        return
+    if _given_postgres():
+        terminalreporter.write_line("PostgreSQL: the server of QUDAO_TEST_POSTGRES_URL")
+        return
+    used, asked_for = programs.provide().version, programs.asked_for()
+    if used == asked_for:
+        terminalreporter.write_line(f"PostgreSQL: {used}")
+    else:
+        terminalreporter.section(f"PostgreSQL: {used}; NOT TESTED with {asked_for}, which cannot be had here", red=True)
+
+
+def _given_postgres() -> str:
+    return os.environ.get("QUDAO_TEST_POSTGRES_URL", "")
 
 
 @contextmanager
@@ -120,15 +147,14 @@ def _database() -> Iterator[servers.Server]:
 @pytest.fixture
 def postgres_url(request: pytest.FixtureRequest) -> str:
     """URL of a real PostgreSQL that stays up for the whole session; tests tell themselves apart by their corp."""
-    given = os.environ.get("QUDAO_TEST_POSTGRES_URL")
-    if given:
+    if given := _given_postgres():
         return given
     started: servers.Server = request.getfixturevalue("_database")
     return started.url
 
 
 @pytest.fixture
-def server() -> Iterator[servers.Server]:
+def postgres_server() -> Iterator[servers.Server]:
     """A PostgreSQL of the test's own, which it may kill and restart."""
     with servers.running_server() as started:
         yield started

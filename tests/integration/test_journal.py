@@ -17,10 +17,10 @@ async def command(rig, folder, *words):
     return orjson.loads(out)
 
 
-@pytest.mark.parametrize("postgres", [False, True])
-async def test_a_remark_of_a_channel_s_former_name_is_ours(tmp_path, postgres, request):
+@pytest.mark.parametrize("engine", ["sqlite", "postgres"])
+async def test_a_remark_of_a_channel_s_former_name_is_ours(tmp_path, engine, request):
     """The channel is renamed: a backfill shows the old remark as ours, and rewrites it when asked; a person's stays."""
-    env = {"QUDAO_STATE_URL": request.getfixturevalue("postgres_url")} if postgres else {}
+    env = {"QUDAO_STATE_URL": request.getfixturevalue("postgres_url")} if engine == "postgres" else {}
     async with marking(tmp_path, env) as rig:
         ours = await rig.scan("qd_unset", name="Nana")
         persons = await rig.scan("qd_unset", name="Lea")

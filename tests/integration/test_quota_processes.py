@@ -138,16 +138,18 @@ async def test_a_process_with_other_limits_does_not_start(postgres_url: str, pre
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGQUIT])
-async def test_a_server_that_restarts_keeps_the_counts_and_is_used_again(server: Server, how: signal.Signals) -> None:
+async def test_a_server_that_restarts_keeps_the_counts_and_is_used_again(
+    postgres_server: Server, how: signal.Signals
+) -> None:
     """While it is away nothing is granted and everybody is told; afterwards the counts are those of before."""
     limits = Limits(per_minute=10, per_hour=1000, in_flight=2, minute=120.0, hour=600.0, minute_reserve=0)
-    async with Postgres(server.url) as database, PostgresQuota(database, "ww1", limits) as quota:
+    async with Postgres(postgres_server.url) as database, PostgresQuota(database, "ww1", limits) as quota:
         for _ in range(3):
             await one_call(quota)
-        await asyncio.to_thread(server.stop, how)
+        await asyncio.to_thread(postgres_server.stop, how)
         with pytest.raises(QueueUnavailable):
             await one_call(quota)
-        await asyncio.to_thread(server.start)
+        await asyncio.to_thread(postgres_server.start)
         started = time.monotonic()
         async with asyncio.timeout(SOON):
             while True:

@@ -117,29 +117,29 @@ async def test_a_file_that_cannot_be_used_is_told(tmp_path, wecom, spoil, code, 
     assert before is None or (tmp_path / "state.db").read_bytes() == before
 
 
-async def test_a_newer_qudao_s_database_is_refused(tmp_path, wecom, server):
+async def test_a_newer_qudao_s_database_is_refused(tmp_path, wecom, postgres_server):
     """Its tables may mean something else; what to do is said."""
     import asyncpg
 
     simulator, api = wecom
-    env = settings(simulator, api, tmp_path, QUDAO_STATE_URL=server.url)
+    env = settings(simulator, api, tmp_path, QUDAO_STATE_URL=postgres_server.url)
     assert (await run_to_end("status", folder=tmp_path, env=env))[0] == 0
-    connection = await asyncpg.connect(server.url)
+    connection = await asyncpg.connect(postgres_server.url)
     await connection.execute("UPDATE qudao_schema SET step = 99")
     await connection.close()
     code, _, err = await run_to_end("worker", folder=tmp_path, env=env)
     assert (code, "a newer Qudao has used this database" in err) == (2, True)
 
 
-async def test_a_database_that_restarts_parks_nobody(tmp_path, server):
+async def test_a_database_that_restarts_parks_nobody(tmp_path, postgres_server):
     """Customers who come while it is away wait, and are marked within seconds of its return."""
-    async with marking(tmp_path, {"QUDAO_STATE_URL": server.url}) as rig:
+    async with marking(tmp_path, {"QUDAO_STATE_URL": postgres_server.url}) as rig:
         await rig.scan("qd_unset", name="before")
-        await asyncio.to_thread(server.stop)
+        await asyncio.to_thread(postgres_server.stop)
         scan = await rig.simulator.scan(state="qd_unset", customer={"name": "Nana"})
         relation = rig.simulator.relation(scan.userid, scan.external_userid)
         await asyncio.sleep(3.0)
         assert relation.remark is None
-        await asyncio.to_thread(server.start)
+        await asyncio.to_thread(postgres_server.start)
         await until(lambda: relation.remark, seconds=25)
         assert not any(line["event"] == "delivery.parked" for line in rig.process.lines)

@@ -1,8 +1,8 @@
 """
 Bring up a real PostgreSQL for the tests: a private server on a free port that ends with this process.
 
-Sought in this order: ``QUDAO_TEST_POSTGRES_URL``; a server's programs on this machine; Debian's package, when we are
-root. If none can be had, the tests fail and say what to install.
+Its programs are those of ``tests/postgres/programs.py``. ``QUDAO_TEST_POSTGRES_URL`` names a server that is there
+already instead, for all tests but those that kill theirs.
 """
 
 import os
@@ -17,31 +17,37 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests import debian
+from tests.postgres import programs
+from tests.postgres.programs import NoServerError
 from tests.rabbitmq.node import free_ports
 
-PLACES = ("/usr/lib/postgresql/*/bin", "/usr/local/pgsql/bin", "/opt/homebrew/opt/postgresql*/bin")
 STARTED_WITHIN = 30.0
-
-
-class NoServerError(Exception):
-    """There is no PostgreSQL for the tests; the text says what to do."""
 
 
 class Server:
     """A PostgreSQL server of our own. Whatever it commits outlives a kill, of the process if not of the machine."""
 
-    def __init__(self, programs: Path) -> None:
+    def __init__(self, programs: Path, primary: "Server | None" = None) -> None:
+        """Make an empty server, or a standby that follows *primary*."""
         self._programs = programs
         self._folder = Path(tempfile.mkdtemp(prefix="qudao-postgres-"))
         self._port = free_ports(1)[0]
-        self._password = secrets.token_hex(8)
         self._process: subprocess.Popen[bytes] | None = None
-        self.url = f"postgresql://qudao:{self._password}@127.0.0.1:{self._port}/postgres"
-        secret = self._folder / "password"
-        secret.write_text(self._password, encoding="utf-8")
+        self.password = primary.password if primary else secrets.token_hex(8)
+        self.address = f"127.0.0.1:{self._port}"
+        self.url = f"postgresql://qudao:{self.password}@{self.address}/postgres"
         if _owner():
             shutil.chown(self._folder, _owner(), None)
+        if primary:
+            follow = ("--write-recovery-conf", "--checkpoint=fast", "--no-sync")
+            self._run("pg_basebackup", f"--dbname={primary.url}", *follow, "--pgdata")
+        else:
+            self._initialise()
+
+    def _initialise(self) -> None:
+        secret = self._folder / "password"
+        secret.write_text(self.password, encoding="utf-8")
+        if _owner():
             shutil.chown(secret, _owner(), None)
         self._run("initdb", "--username=qudao", f"--pwfile={secret}", "--auth=scram-sha-256", "--no-sync", "--pgdata")
 
@@ -90,6 +96,10 @@ class Server:
         self.stop(how)
         self.start()
 
+    def promote(self) -> None:
+        """Make a standby a server that writes, and return when it is one."""
+        self._run("pg_ctl", "promote", "--pgdata")
+
     def close(self) -> None:
         """Stop it and remove what it wrote."""
         self.stop(signal.SIGQUIT)
@@ -111,42 +121,24 @@ class Server:
 @contextmanager
 def running_server() -> Iterator[Server]:
     """Start a server of our own and end it with the context."""
-    programs = provide()
-    assert programs is not None, "there is no server of somebody else's"
-    server = Server(programs)
+    with _running(Server(programs.provide().folder)) as server:
+        yield server
+
+
+@contextmanager
+def running_standby(primary: Server) -> Iterator[Server]:
+    """Start a server that follows *primary*, which runs, and can take its place."""
+    with _running(Server(programs.provide().folder, primary)) as standby:
+        yield standby
+
+
+@contextmanager
+def _running(server: Server) -> Iterator[Server]:
     try:
         server.start()
         yield server
     finally:
         server.close()
-
-
-def provide() -> Path | None:
-    """
-    Return where the server's programs are, having installed them where that is possible.
-
-    Raises:
-        NoServerError: There are none.
-    """
-    if os.environ.get("QUDAO_TEST_POSTGRES_URL"):
-        return None
-    found = _found()
-    if found is None and debian.can_install():
-        debian.install("postgresql")
-        found = _found()
-    if found is None:
-        raise NoServerError(
-            "no PostgreSQL for the tests: install the server (Debian: postgresql), or set QUDAO_TEST_POSTGRES_URL"
-        )
-    return found
-
-
-def _found() -> Path | None:
-    on_path = shutil.which("initdb")
-    if on_path and (real := Path(on_path).resolve().parent / "postgres").exists():
-        return real.parent
-    folders = [folder for place in PLACES for folder in Path("/").glob(place.lstrip("/"))]
-    return max((folder for folder in folders if (folder / "postgres").exists()), default=None)
 
 
 def _owner() -> str:

@@ -6,6 +6,7 @@ import pytest
 from packaging.requirements import Requirement
 
 from tests.locks import Installed, Pin, environment, problems, read_lock
+from tests.postgres import programs
 
 ROOT = Path(__file__).parents[2]
 DEV, RUN = ROOT / "requirements-dev.txt", ROOT / "requirements.txt"
@@ -98,3 +99,11 @@ def test_a_line_that_pins_nothing_is_refused(line: str) -> None:
     """Nothing comes in through a lock unlocked."""
     with pytest.raises(ValueError, match="neither a pin nor a hash"):
         read_lock(line)
+
+
+@pytest.mark.parametrize("lock", sorted(programs.LOCKS.glob("*.txt")), ids=lambda path: path.stem)
+def test_each_postgresql_is_one_locked_wheel(lock: Path) -> None:
+    """With its hashes, and of the version that the lock is named for."""
+    [pin] = read_lock(lock.read_text(encoding="utf-8")).values()
+    assert pin.hashes
+    assert pin.version.partition(".")[0] == lock.stem
