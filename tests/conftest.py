@@ -13,7 +13,7 @@ import pytest
 import structlog
 
 from tests import fonts
-from tests.postgres import programs, servers
+from tests.postgres import pooler, programs, servers
 from tests.rabbitmq.brokers import AnyBroker, provide, running_broker
 
 DELETE_QUEUES = """
@@ -56,6 +56,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
             provide()
         if any(item.get_closest_marker("postgres") for item in session.items) and not _given_postgres():
             programs.provide()
+        if "pgbouncer" in wanted:
+            pooler.provide()
         if "chinese_font" in wanted:
             fonts.provide()
 
@@ -158,6 +160,12 @@ def postgres_server() -> Iterator[servers.Server]:
     """A PostgreSQL of the test's own, which it may kill and restart."""
     with servers.running_server() as started:
         yield started
+
+
+@pytest.fixture(scope="session")
+def pgbouncer() -> str:
+    """The path of a PgBouncer."""
+    return pooler.provide()
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tests.postgres import programs
@@ -31,13 +31,13 @@ class Server:
         """Make an empty server, or a standby that follows *primary*."""
         self._programs = programs
         self._folder = Path(tempfile.mkdtemp(prefix="qudao-postgres-"))
-        self._port = free_ports(1)[0]
+        self.port = free_ports(1)[0]
         self._process: subprocess.Popen[bytes] | None = None
         self.password = primary.password if primary else secrets.token_hex(8)
-        self.address = f"127.0.0.1:{self._port}"
+        self.address = f"127.0.0.1:{self.port}"
         self.url = f"postgresql://qudao:{self.password}@{self.address}/postgres"
-        if _owner():
-            shutil.chown(self._folder, _owner(), None)
+        if owner():
+            shutil.chown(self._folder, owner(), None)
         if primary:
             follow = ("--write-recovery-conf", "--checkpoint=fast", "--no-sync")
             self._run("pg_basebackup", f"--dbname={primary.url}", *follow, "--pgdata")
@@ -47,8 +47,8 @@ class Server:
     def _initialise(self) -> None:
         secret = self._folder / "password"
         secret.write_text(self.password, encoding="utf-8")
-        if _owner():
-            shutil.chown(secret, _owner(), None)
+        if owner():
+            shutil.chown(secret, owner(), None)
         self._run("initdb", "--username=qudao", f"--pwfile={secret}", "--auth=scram-sha-256", "--no-sync", "--pgdata")
 
     @property
@@ -66,16 +66,16 @@ class Server:
         }
         given = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
         self._process = subprocess.Popen(
-            [self._programs / "postgres", "-D", self._data, "-p", str(self._port), *given],
+            [self._programs / "postgres", "-D", self._data, "-p", str(self.port), *given],
             stdout=log,
             stderr=log,
-            user=_owner() or None,
+            user=owner() or None,
         )
         log.close()
         end = time.monotonic() + STARTED_WITHIN
         while time.monotonic() < end:
             ready = subprocess.run(
-                [self._programs / "pg_isready", "-h", "127.0.0.1", "-p", str(self._port)],
+                [self._programs / "pg_isready", "-h", "127.0.0.1", "-p", str(self.port)],
                 capture_output=True,
                 check=False,
             )
@@ -91,6 +91,15 @@ class Server:
             self._process.wait()
             self._process = None
 
+    def send(self, number: signal.Signals) -> None:
+        """Let *number* reach the server and each process of its own, of which every one leads a group of its own."""
+        assert self._process is not None
+        server = self._process.pid
+        children = subprocess.run(["pgrep", "-P", str(server)], capture_output=True, text=True, check=False)
+        for process in [server, *map(int, children.stdout.split())]:
+            with suppress(ProcessLookupError):
+                os.kill(process, number)
+
     def restart(self, how: signal.Signals = signal.SIGQUIT) -> None:
         """Stop the server and start it again."""
         self.stop(how)
@@ -101,8 +110,10 @@ class Server:
         self._run("pg_ctl", "promote", "--pgdata")
 
     def close(self) -> None:
-        """Stop it and remove what it wrote."""
-        self.stop(signal.SIGQUIT)
+        """End it and remove what it wrote."""
+        if self._process is not None:
+            self.send(signal.SIGKILL)
+            self.stop(signal.SIGKILL)
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _run(self, program: str, *arguments: str) -> None:
@@ -111,7 +122,7 @@ class Server:
             capture_output=True,
             text=True,
             check=False,
-            user=_owner() or None,
+            user=owner() or None,
             cwd=self._folder,
         )
         if done.returncode:
@@ -141,7 +152,7 @@ def _running(server: Server) -> Iterator[Server]:
         server.close()
 
 
-def _owner() -> str:
+def owner() -> str:
     """Return whom the server runs as: it refuses to be root."""
     if os.geteuid() != 0:
         return ""
