@@ -4,7 +4,8 @@ How dear is a permit of the shared quota, and how many are there for a deploymen
     python -m tests.benchmarks.grants [--server postgresql://… | --sqlite] --processes 8 --callers 3 --seconds 10
 
 Each process has callers that ask for a permit, hold it for no time, and ask again; or, with --rate, at that many a
-second in all. CPU is that of one process, from the system's accounting.
+second in all. CPU is that of one process, from the system's accounting. There are places in flight enough for all
+unless --places says otherwise: with few of them it is their return that is waited for.
 """
 
 import argparse
@@ -26,7 +27,7 @@ from tests.benchmarks.rig import own_prefix, percentiles, print_result
 from tests.postgres.servers import running_server
 
 
-async def ask(where: str, prefix: str, callers: int, seconds: float, rate: float) -> dict[str, Any]:
+async def ask(where: str, prefix: str, callers: int, seconds: float, rate: float, places: int) -> dict[str, Any]:
     """Ask for permits for *seconds*; return how long each took, and what it cost."""
     waits: list[float] = []
 
@@ -42,7 +43,7 @@ async def ask(where: str, prefix: str, callers: int, seconds: float, rate: float
             waits.append(time.monotonic() - asked)
             grant.release()
 
-    async with counters(where, prefix) as quota:
+    async with counters(where, prefix, places) as quota:
         begun = resource.getrusage(resource.RUSAGE_SELF)
         async with asyncio.TaskGroup() as group:
             for number in range(callers):
@@ -57,7 +58,7 @@ async def measure(where: str, given: argparse.Namespace) -> dict[str, Any]:
     command = [
         *(sys.executable, "-m", "tests.benchmarks.grants", "--ask", where, "--prefix", given.prefix),
         *("--callers", str(given.callers), "--seconds", str(given.seconds)),
-        *("--rate", str(given.rate / given.processes)),
+        *("--rate", str(given.rate / given.processes), "--places", str(given.places)),
     ]
     running = [await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE) for _ in range(given.processes)]
     said = [orjson.loads((await process.communicate())[0].splitlines()[-1]) for process in running]
@@ -81,11 +82,12 @@ def main() -> None:
     parser.add_argument(
         "--rate", type=float, default=0.0, help="permits a second of all processes; 0: as fast as it goes"
     )
+    parser.add_argument("--places", type=int, default=100, help="calls in flight that are allowed")
     parser.add_argument("--ask", help=argparse.SUPPRESS)
     parser.add_argument("--prefix", default=own_prefix(), help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.ask:
-        said = asyncio.run(ask(given.ask, given.prefix, given.callers, given.seconds, given.rate))
+        said = asyncio.run(ask(given.ask, given.prefix, given.callers, given.seconds, given.rate, given.places))
         sys.stdout.write(orjson.dumps(said).decode() + "\n")
         return
     with ExitStack() as stack:

@@ -29,19 +29,19 @@ from tests.postgres.servers import running_server
 ENDPOINT = "externalcontact/remark"
 PLACES = 3
 HOLDING = b"holding\n"
-LIMITS = Limits(per_minute=10**6, per_hour=10**6, in_flight=PLACES)
 
 
 @asynccontextmanager
-async def counters(where: str, prefix: str) -> AsyncIterator[Counters]:
+async def counters(where: str, prefix: str, places: int = PLACES) -> AsyncIterator[Counters]:
     """Open the shared counters: in a broker, or in a file when *where* is a path."""
+    limits = Limits(per_minute=10**6, per_hour=10**6, in_flight=places)
     async with AsyncExitStack() as stack:
         if where.startswith("postgres"):
             server = await stack.enter_async_context(Postgres(where))
-            yield await stack.enter_async_context(PostgresQuota(server, prefix, LIMITS))
+            yield await stack.enter_async_context(PostgresQuota(server, prefix, limits))
         else:
             database = await stack.enter_async_context(Database(Path(where)))
-            yield await stack.enter_async_context(SqliteQuota(database, LIMITS, SystemClock()))
+            yield await stack.enter_async_context(SqliteQuota(database, limits, SystemClock()))
 
 
 async def hold(where: str, prefix: str) -> None:
