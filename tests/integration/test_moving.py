@@ -174,18 +174,18 @@ async def test_a_database_with_a_past_of_its_own_is_refused(states):
     assert await new.ways.read() == lock
 
 
-async def test_a_deployment_moves_to_postgresql(tmp_path, postgres_url):
+async def test_a_deployment_moves_to_postgresql(tmp_path, postgres_server):
     """Refused while it runs; afterwards the story of a customer and what counts as ours are known over there."""
     async with marking(tmp_path) as rig:
         relation = await rig.scan("qd_unset", name="Nana")
-        copy = ("state", "copy", "sqlite:///var/queue.db", postgres_url)
+        copy = ("state", "copy", "sqlite:///var/queue.db", postgres_server.url)
         code, _, err = await run_to_end(*copy, folder=tmp_path, env=rig.env)
         assert (code, "FROM: 1 processes use it" in err, "stop them first" in err) == (3, True, True)
         assert await rig.process.stop() == 0
         code, out, err = await run_to_end(*copy, "--json", folder=tmp_path, env=rig.env)
         assert code == 0, err
         assert orjson.loads(out)["copied"]["journal"] >= 1
-        env = {**rig.env, "QUDAO_STATE_URL": postgres_url}
+        env = {**rig.env, "QUDAO_STATE_URL": postgres_server.url}
         show = ("journal", "show", relation.key[1], "--json")
         stories = [(await run_to_end(*show, folder=tmp_path, env=where))[1] for where in (rig.env, env)]
         assert stories[0] == stories[1] != ""
