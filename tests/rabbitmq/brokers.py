@@ -12,6 +12,7 @@ import secrets
 import shutil
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -100,10 +101,32 @@ def provide() -> None:
         _make().close()
 
 
-def _make() -> AnyBroker:
+@contextmanager
+def running_cluster(size: int) -> Iterator[list[Broker]]:
+    """Start nodes of our own that are one cluster, and end them with the context."""
+    found = _installation()
+    if found is None:
+        raise NoBrokerError("a cluster needs a RabbitMQ on this machine")
+    nodes = [Broker(found) for _ in range(size)]
+    for node in nodes:
+        node.join(nodes)
+    try:
+        with ThreadPoolExecutor(size) as together:
+            list(together.map(Broker.start, nodes))
+        yield nodes
+    finally:
+        for node in reversed(nodes):
+            node.close()
+
+
+def _installation() -> Installation | None:
     if os.environ.get("QUDAO_TEST_RABBITMQ") == "4":
-        return Broker(rabbitmq4.installation())
-    installation = _on_this_machine() or _from_debian()
+        return rabbitmq4.installation()
+    return _on_this_machine() or _from_debian()
+
+
+def _make() -> AnyBroker:
+    installation = _installation()
     if installation is not None:
         return Broker(installation)
     if shutil.which("docker") and subprocess.run(["docker", "info"], capture_output=True, check=False).returncode == 0:

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -63,13 +63,26 @@ class Broker:
         self._beam: subprocess.Popen[bytes] | None = None
         self._epmd: subprocess.Popen[bytes] | None = None
         self._questions = 0
-        self.url = f"amqp://qudao-test:{self._password}@127.0.0.1:{self._port}/"
+        self._cookie = secrets.token_hex(16)
+        self._peers: list[str] = []
+        self._name = f"qudao-test-{self._port}@localhost"
+
+    @property
+    def url(self) -> str:
+        """Where clients connect to."""
+        return f"amqp://qudao-test:{self._password}@127.0.0.1:{self._port}/"
+
+    def join(self, nodes: "Sequence[Broker]") -> None:
+        """Be one of *nodes*, which all start together later on; the first of them has the epmd."""
+        first = nodes[0]
+        self._peers = [node._name for node in nodes]
+        self._password, self._cookie, self._epmd_port = first._password, first._cookie, first._epmd_port
 
     def start(self) -> None:
         """Start on the same data as before, unless it runs, and return when it accepts connections."""
         if self._beam is not None and self._beam.poll() is None:
             return
-        if self._epmd is None:
+        if self._epmd is None and self._peers[:1] in ([], [self._name]):
             self._epmd = self._start_epmd()
         self._configure()
         with (self._folder / "console.log").open("ab") as console:
@@ -172,7 +185,16 @@ class Broker:
 
     def _configure(self) -> None:
         text = _CONFIGURATION.format(port=self._port, user="qudao-test", password=self._password)
+        if self._peers:
+            text += "cluster_formation.peer_discovery_backend = classic_config\n"
+        text += "".join(
+            f"cluster_formation.classic_config.nodes.{n} = {name}\n" for n, name in enumerate(self._peers, 1)
+        )
         (self._folder / "rabbitmq.conf").write_text(text)
+        cookie = self._folder / ".erlang.cookie"
+        if not cookie.exists():
+            cookie.write_text(self._cookie)
+            cookie.chmod(0o400)
         (self._folder / "enabled_plugins").write_text("[].\n")
         (self._folder / "rabbitmq-env.conf").write_text("")
 
@@ -185,7 +207,7 @@ class Broker:
             "ERL_EPMD_PORT": str(self._epmd_port),
             "ERL_EPMD_ADDRESS": "127.0.0.1",
             "RABBITMQ_ALLOW_INPUT": "1",
-            "RABBITMQ_NODENAME": f"qudao-test-{self._port}@localhost",
+            "RABBITMQ_NODENAME": self._name,
             "RABBITMQ_DIST_PORT": str(self._dist_port),
             "RABBITMQ_CONF_ENV_FILE": str(folder / "rabbitmq-env.conf"),
             "RABBITMQ_CONFIG_FILE": str(folder / "rabbitmq.conf"),
