@@ -8,14 +8,13 @@ and goes back to the queue. Settlements belong to a task group of their own and 
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
 from dataclasses import replace
 from typing import Final, assert_never
 
 import structlog
 
 from shared.clock import Clock
-from shared.domain.errors import ConfigurationError, QudaoError, QueueUnavailable
+from shared.domain.errors import QudaoError, QueueUnavailable
 from shared.domain.events import Lane, Task, Work, task_of
 from shared.queue.message import Failure, decode, message_for
 from shared.queue.port import LOOK_SECONDS, Consumer, Delivery, EventQueue
@@ -38,16 +37,7 @@ SLOTS: Final[Mapping[Lane, int]] = {Lane.FAST: 16, Lane.LIVE: 16, Lane.BULK: 8}
 """Deliveries in hand per lane and process; the queue fetches ahead no more than this."""
 
 DELIVERY_SECONDS: Final = 600.0
-"""
-Longest a delivery is in hand, well under a broker's 30 minutes; each call ends much sooner by itself. What is over then
-is a wait for the quota: it goes back, and that is no attempt.
-"""
-
-HELD_SECONDS: Final = 60.0
-"""Seconds that an API is held back after which a lane gives back what it fetched ahead: the broker's time runs."""
-
-SETTLING_SECONDS: Final = (0.2, 0.5, 1.0, 2.0, 5.0)
-"""Pauses before a settlement is tried again; the last one repeats."""
+"""Longest a delivery may be worked on, waits for quota included; well under a broker's 30 minutes."""
 
 TAKING: Final = replace(WITH_QUEUE, endless=True)
 """How patient a lane is with the queue that it takes from."""
@@ -81,8 +71,6 @@ class Worker:
         self._reporter = reporter
         self._grace = grace
         self._note = note
-        self._leaving = asyncio.Event()
-        """Set when the grace is over: what is not settled goes back with its consumer."""
 
     async def run(self, stop: asyncio.Event) -> None:
         """Consume until *stop* is set and everything in hand is settled or given back."""
@@ -108,7 +96,6 @@ class Worker:
             await consumer.stop()
             if in_hand:
                 _, late = await asyncio.wait(in_hand, timeout=self._grace)
-                self._leaving.set()
                 for task in late:
                     task.cancel()
 
@@ -119,7 +106,7 @@ class Worker:
         slots = asyncio.Semaphore(SLOTS[lane])
 
         async def take() -> Delivery:
-            await self._open(lane, consumer)
+            await self._wait_open(lane)
             return await consumer.take()
 
         def told(error: QudaoError, _: float) -> None:
@@ -128,15 +115,6 @@ class Worker:
         while True:
             await slots.acquire()
             start(await retried(take, TAKING, told=told), slots)
-
-    async def _open(self, lane: Lane, consumer: Consumer) -> None:
-        """Return once *lane*'s APIs may be called; what was fetched ahead goes back if that takes long."""
-        try:
-            async with asyncio.timeout(HELD_SECONDS):
-                await self._wait_open(lane)
-        except TimeoutError:
-            await consumer.give_back()
-            await self._wait_open(lane)
 
     async def _deliver(self, delivery: Delivery, settlements: asyncio.TaskGroup) -> None:
         """Handle one delivery, decide and settle. The only place that catches every exception."""
@@ -153,7 +131,8 @@ class Worker:
             task = task_of(work, delivery.lane)
             if delivery.redelivered and task is Task.MARK:
                 await asyncio.sleep(SETTLE_SECONDS)  # or we might look before the last write of the dead is to be seen
-            outcome = await self._handled(delivery, work)
+            async with asyncio.timeout(DELIVERY_SECONDS):
+                outcome = await self._handlers[delivery.lane](work, delivery.message.failure)
         except asyncio.CancelledError:
             await asyncio.shield(settlements.create_task(_release(delivery)))
             raise
@@ -167,35 +146,18 @@ class Worker:
         entry = None if work is None else entry_for(delivery, work, outcome, at=ended)
         await asyncio.shield(settlements.create_task(self._settle(delivery, outcome, entry)))
 
-    async def _handled(self, delivery: Delivery, work: Work) -> Outcome:
-        """Return how *work* ended; QueueUnavailable when it only ever waited."""
-        try:
-            async with asyncio.timeout(DELIVERY_SECONDS) as timer:
-                return await self._handlers[delivery.lane](work, delivery.message.failure)
-        except TimeoutError as error:
-            if timer.expired():
-                raise QueueUnavailable("waited long for leave to call") from error
-            raise
-
     async def _settle(self, delivery: Delivery, outcome: Outcome | Verdict, entry: JournalEntry | None = None) -> None:
-        """
-        Carry out *outcome*, however long queue or journal cannot take it: until then it keeps its place.
+        """Carry out *outcome*; while queue or journal cannot take it try again for some seconds, then give it back."""
 
-        It ends when that is done, when the queue says that the delivery is lost to us and comes again, or with us.
-        """
-        failures = 0
-        while not self._leaving.is_set():
-            try:
-                if entry is not None:
-                    await self._note(entry)
-                return await self._settle_once(delivery, outcome)
-            except (QueueUnavailable, ConfigurationError) as error:
-                _say_unsettled(delivery, error)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(SETTLING_SECONDS[min(failures, len(SETTLING_SECONDS) - 1)]):
-                    await self._leaving.wait()
-            failures += 1
-        return None
+        async def settle() -> None:
+            if entry is not None:
+                await self._note(entry)
+            await self._settle_once(delivery, outcome)
+
+        try:
+            await retried(settle, WITH_QUEUE, told=_settling_failed(delivery))
+        except QueueUnavailable:
+            await _release(delivery)
 
     async def _settle_once(self, delivery: Delivery, outcome: Outcome | Verdict) -> None:
         match outcome:
@@ -222,8 +184,8 @@ async def _release(delivery: Delivery) -> None:
     try:
         await delivery.release()
     except QueueUnavailable as error:
-        _say_unsettled(delivery, error)
+        _settling_failed(delivery)(error, 0.0)
 
 
-def _say_unsettled(delivery: Delivery, error: QudaoError) -> None:
-    log.warning("settlement.failed", event_id=delivery.message.event_id, reason=str(error))
+def _settling_failed(delivery: Delivery) -> Callable[[QudaoError, float], None]:
+    return lambda error, _: log.warning("settlement.failed", event_id=delivery.message.event_id, reason=str(error))

@@ -190,8 +190,6 @@ def describe(error: Exception) -> Failure:
             return Failure(reason="the state is in no channel of the channels file")
         case AnotherCorps():
             return Failure(reason=f"another corp's: two deployments share a queue; {SHARED_QUEUE_REMEDY}")
-        case QueueUnavailable():
-            return Failure(reason=str(error))
         case PoisonMessage():
             return Failure(reason=f"cannot be decoded: {error.reason}")
         case _:

@@ -88,10 +88,6 @@ class Consumer(Protocol):
         """
         ...
 
-    async def give_back(self) -> None:
-        """Give back what was fetched ahead and fetch nothing until the next ``take``; what is in hand stays there."""
-        ...
-
     async def stop(self) -> None:
         """Take no more; what was fetched ahead goes back. Deliveries in hand can still be settled."""
         ...

@@ -249,24 +249,6 @@ async def test_stop_gives_back_what_was_fetched_ahead(queue: EventQueue) -> None
     assert await drained(queue, Lane.LIVE, 0) == []
 
 
-async def test_what_was_fetched_ahead_goes_to_others_when_it_is_given_back(queue: EventQueue) -> None:
-    """What is in hand stays there and can be settled; with the next ``take`` the consumer is back, again and again."""
-    await publish_all(queue, [a_message(number) for number in range(10)], Lane.LIVE)
-    async with queue.consume(Lane.LIVE, 10) as holding:
-        in_hand = await taken(holding)
-        await holding.give_back()
-        assert len(await drained(queue, Lane.LIVE, 9)) == 9
-        for number in range(20, 23):
-            await publish_all(queue, [a_message(number)], Lane.LIVE)
-            again = await taken(holding)
-            await again.ack()
-            await holding.give_back()
-        await publish_all(queue, [a_message(30)], Lane.LIVE)
-        assert len(await drained(queue, Lane.LIVE, 1)) == 1
-        await in_hand.ack()
-    assert await drained(queue, Lane.LIVE, 0) == []
-
-
 async def test_take_ends_when_the_consumer_is_stopped(queue: EventQueue) -> None:
     """``take`` on a stopped consumer raises instead of waiting for ever, also when it waits already."""
     async with queue.consume(Lane.LIVE, 10) as consumer, asyncio.TaskGroup() as group:

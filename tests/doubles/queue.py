@@ -162,9 +162,6 @@ class _MemoryConsumer:
         self.in_hand.add(entry)
         return _MemoryDelivery(self._store, self, entry)
 
-    async def give_back(self) -> None:
-        """Return: nothing is fetched ahead."""
-
     async def stop(self) -> None:
         self._stopped = True
         self.wake()

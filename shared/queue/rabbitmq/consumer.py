@@ -43,20 +43,13 @@ class Inbox:
             self._failing = True
             self._items.put_nowait(error)
 
-    def empty(self) -> list[RabbitDelivery]:
-        """Return what nobody took."""
+    def stop(self) -> list[RabbitDelivery]:
+        """Let every ``take`` raise from now on, and return what nobody took."""
         left = []
         while not self._items.empty():
             item = self._items.get_nowait()
             if isinstance(item, RabbitDelivery):
                 left.append(item)
-            else:
-                self._failing = False
-        return left
-
-    def stop(self) -> list[RabbitDelivery]:
-        """Let every ``take`` raise from now on, and return what nobody took."""
-        left = self.empty()
         self._items.put_nowait(_STOPPED)
         return left
 
@@ -105,19 +98,7 @@ class RabbitConsumer:
 
     async def take(self) -> RabbitDelivery:
         """Return the next delivery, waiting for one."""
-        await self._subscription.resume()
-        await self._suspicion.resume()
         return await self._inbox.take()
-
-    async def give_back(self) -> None:
-        """Give back what was fetched ahead, and fetch nothing until the next take."""
-        if self._stopped:
-            return
-        for subscription in (self._subscription, self._suspicion):
-            await subscription.pause()
-        for delivery in self._inbox.empty():
-            with suppress(QueueUnavailable):
-                await delivery.release()
 
     async def stop(self) -> None:
         """Take no more and give back what was fetched ahead."""

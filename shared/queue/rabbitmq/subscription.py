@@ -53,7 +53,6 @@ class Subscription:
         self._raw: RawChannel | None = None
         self._tag = ""
         self._stopped = False
-        self._paused = False
         self._unsettled = 0
         self._received = 0
 
@@ -74,29 +73,7 @@ class Subscription:
     async def stop(self) -> None:
         """Ask the broker for no more; what it sent before is delivered when this returns."""
         self._stopped = True
-        await self._cancel()
-
-    async def pause(self) -> None:
-        """Ask for no more until :meth:`resume`; what came before is delivered when this returns."""
-        self._paused = True
-        await self._cancel()
-
-    async def resume(self) -> None:
-        """Ask for more again, if it was paused."""
-        if not self._paused:
-            return
-        self._paused = False
-        if self._raw is not None and not self._stopped:
-            with suppress(QueueUnavailable), translated(f"consume {self._queue}"):  # or the next look finds it silent
-                async with asyncio.timeout(CALL_SECONDS):
-                    await self._subscribe(self._raw)
-
-    async def _subscribe(self, raw: RawChannel) -> None:
-        self._tag = uuid4().hex
-        await raw.basic_consume(self._queue, self._receive, consumer_tag=self._tag)
-
-    async def _cancel(self) -> None:
-        if self._raw is not None and self._tag:
+        if self._raw is not None:
             with suppress(QueueUnavailable), translated("cancel a subscription"):
                 async with asyncio.timeout(CALL_SECONDS):
                     await self._raw.basic_cancel(self._tag)
@@ -127,10 +104,9 @@ class Subscription:
             raw.on_consumer_cancel_callbacks.add(lambda _: ended.set())
             async with asyncio.timeout(CALL_SECONDS):
                 await channel.set_qos(prefetch_count=self._limit)
-                self._tag = ""
+                self._tag = uuid4().hex
                 self._raw, self._unsettled = raw, 0
-                if not self._paused:
-                    await self._subscribe(raw)
+                await raw.basic_consume(self._queue, self._receive, consumer_tag=self._tag)
         if self._stopped:
             await self.stop()
         await self._watch(raw, ended)
@@ -154,8 +130,7 @@ class Subscription:
                     await ended.wait()
             with translated(f"consume {self._queue}"):
                 state = await raw.queue_declare(self._queue, passive=True, timeout=CALL_SECONDS)
-            due = bool(state.message_count) and self._unsettled < self._limit
-            due = due and not (self._stopped or self._paused)
+            due = bool(state.message_count) and self._unsettled < self._limit and not self._stopped
             if due and idle_since == self._received:
                 raise QueueUnavailable(f"the subscription to {self._queue} went silent")
             idle_since = self._received if due else -1

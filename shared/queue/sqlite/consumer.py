@@ -144,10 +144,6 @@ class SqliteConsumer:
         self._in_hand[claim.id] = claim
         return SqliteDelivery(self._lanes, self, self._lane, claim)
 
-    async def give_back(self) -> None:
-        """Give back what was fetched ahead."""
-        await self._take_back(seen=False)
-
     async def stop(self) -> None:
         """Take no more; what was fetched ahead goes back."""
         await self._stop_claiming()
