@@ -140,7 +140,7 @@ class _Marking:
 
         async def choose() -> tuple[str | None, str | None]:
             nonlocal chosen
-            decision = self._decide(await self._view.fresh(), nameless=nameless)
+            decision = self._decide(await self._view.fresh(may_write=True), nameless=nameless)
             chosen = None if isinstance(decision, Skip) else decision.remark
             return (None, None) if isinstance(decision, Skip) else (chosen, decision.description)
 
@@ -231,27 +231,31 @@ class _View:
         """Return the relation as it was seen last, having looked if nobody did."""
         return self.seen if self.seen is not None else await self._read()
 
-    async def fresh(self) -> Relation:
-        """Return the relation as it was within the last second, or as it is now."""
+    async def fresh(self, *, may_write: bool = False) -> Relation:
+        """
+        Return the relation as it was within the last second, or as it is now.
+
+        With *may_write* there is a permit for the write that it is looked at for: perhaps as the one probe that finds
+        out whether the member is refused still, of which the hold says that it lasts.
+        """
         if self.seen is not None and _now() - self._asked <= FRESH_SECONDS:
             return self.seen
-        return await self._read()
+        return await self._read(may_write=may_write)
 
-    async def _read(self) -> Relation:
+    async def _read(self, *, may_write: bool = False) -> Relation:
+        def about_to_ask() -> None:
+            self._asked = _now()
+            if self.seen is None and not may_write:  # another event may have learnt that the member is refused
+                _require_open(REMARK, self._work, self._services)
+
         try:
             wecom, work = self._services.wecom, self._work
-            read = await wecom.get_relation(work.staff, work.customer, before=self._about_to_ask)
+            read = await wecom.get_relation(work.staff, work.customer, before=about_to_ask)
             (self.seen,) = await recognised(self._services.journal, [read])
         except QudaoError as error:
             self.failure = error
             raise
         return self.seen
-
-    def _about_to_ask(self) -> None:
-        """Note the time; where another event has learnt meanwhile that the member is refused, ask nothing."""
-        self._asked = _now()
-        if self.seen is None:
-            _require_open(REMARK, self._work, self._services)
 
 
 def _require_open(endpoint: str, work: Work, services: Services) -> None:
