@@ -1,20 +1,28 @@
 """
 The loop: take -> handle -> decide -> settle.
 
-A slot is taken before a message is, so that nothing waits in a process that has no room for it. Stopping is not
-cancelling: on a signal the loop takes no more, work in hand has a grace period, and only what is then left is cancelled
-and goes back to the queue. Settlements belong to a task group of their own and are never cancelled half way.
+A slot is taken before a message is, so that nothing waits in a process that has no room for it. A lane is served in
+shifts, each with a consumer of its own: while the APIs that its work needs are held back nothing is fetched ahead, for
+a broker takes back what lies about for long, and counts that. Stopping is not cancelling: on a signal the loop takes no
+more, work in hand has a grace period, and only what is then left is cancelled and goes back to the queue.
+
+Nothing limits how long a delivery is worked on but what it waits for: each call and each wait for the quota has a limit
+of its own, and only a call that failed is an attempt.
+
+Settlements belong to a task group of their own and are never cancelled half way. One that fails is tried again until it
+succeeds, the queue says that the delivery is lost to us, or the grace is over and all goes back with the process.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Final, assert_never
 
 import structlog
 
 from shared.clock import Clock
-from shared.domain.errors import QudaoError, QueueUnavailable
+from shared.domain.errors import DeliveryLost, QudaoError, QueueUnavailable
 from shared.domain.events import Lane, Task, Work, task_of
 from shared.queue.message import Failure, decode, message_for
 from shared.queue.port import LOOK_SECONDS, Consumer, Delivery, EventQueue
@@ -36,11 +44,11 @@ Note = Callable[[JournalEntry], Awaitable[None]]
 SLOTS: Final[Mapping[Lane, int]] = {Lane.FAST: 16, Lane.LIVE: 16, Lane.BULK: 8}
 """Deliveries in hand per lane and process; the queue fetches ahead no more than this."""
 
-DELIVERY_SECONDS: Final = 600.0
-"""Longest a delivery may be worked on, waits for quota included; well under a broker's 30 minutes."""
+REST_SECONDS: Final = 20.0
+"""How long an API may be held back until what was fetched ahead of it goes back."""
 
-TAKING: Final = replace(WITH_QUEUE, endless=True)
-"""How patient a lane is with the queue that it takes from."""
+PATIENT: Final = replace(WITH_QUEUE, endless=True)
+"""How patient a lane is with the queue that it takes from and settles with."""
 
 
 class Worker:
@@ -51,7 +59,7 @@ class Worker:
         *,
         queue: EventQueue,
         handlers: Mapping[Lane, Handler],
-        wait_open: Callable[[Lane], Awaitable[None]],
+        wait_open: Callable[[Lane], Coroutine[None, None, None]],
         clock: Clock,
         reporter: DeliveryLog,
         grace: float,
@@ -71,6 +79,8 @@ class Worker:
         self._reporter = reporter
         self._grace = grace
         self._note = note
+        self._over = asyncio.Event()
+        """Set when the grace is over: then no settlement is tried again."""
 
     async def run(self, stop: asyncio.Event) -> None:
         """Consume until *stop* is set and everything in hand is settled or given back."""
@@ -80,33 +90,65 @@ class Worker:
         log.info("worker.stopped")
 
     async def _serve(self, lane: Lane, stop: asyncio.Event, settlements: asyncio.TaskGroup) -> None:
+        """Begin a shift whenever the lane's APIs may be called; what the last one has in hand ends beside the next."""
+        slots = asyncio.Semaphore(SLOTS[lane])
+        async with asyncio.TaskGroup() as shifts:
+            stopping = shifts.create_task(stop.wait())
+            while not stop.is_set():
+                opening = shifts.create_task(self._wait_open(lane))
+                await asyncio.wait({opening, stopping}, return_when=asyncio.FIRST_COMPLETED)
+                opening.cancel()
+                taken = asyncio.Event()
+                if not stop.is_set():
+                    shifts.create_task(self._work_shift(lane, slots, stop, taken, settlements))
+                    await taken.wait()
+
+    async def _work_shift(
+        self,
+        lane: Lane,
+        slots: asyncio.Semaphore,
+        stop: asyncio.Event,
+        taken: asyncio.Event,
+        settlements: asyncio.TaskGroup,
+    ) -> None:
+        """Take until the lane is held back or the worker stops, set *taken*, and end what is in hand."""
         in_hand: set[asyncio.Task[None]] = set()
         async with self._queue.consume(lane, SLOTS[lane]) as consumer, asyncio.TaskGroup() as group:
 
-            def start(delivery: Delivery, slots: asyncio.Semaphore) -> None:
+            def start(delivery: Delivery) -> None:
                 task = group.create_task(self._deliver(delivery, settlements))
                 in_hand.add(task)
                 task.add_done_callback(in_hand.discard)
                 task.add_done_callback(lambda _: slots.release())
 
-            taking = group.create_task(self._take_all(lane, consumer, start))
+            stopping = group.create_task(stop.wait())
+            taking = group.create_task(self._take_all(lane, consumer, slots, start))
             log.info("lane.opened", lane=lane)
-            await stop.wait()
+            await asyncio.wait({taking, stopping}, return_when=asyncio.FIRST_COMPLETED)
             taking.cancel()  # it only ever waits for a slot or for a message
-            await consumer.stop()
+            await _stop_taking(consumer, stop)
+            taken.set()
+            while in_hand and not stop.is_set():
+                await asyncio.wait({stopping, *in_hand}, return_when=asyncio.FIRST_COMPLETED)
+            stopping.cancel()
             if in_hand:
                 _, late = await asyncio.wait(in_hand, timeout=self._grace)
                 for task in late:
                     task.cancel()
+                if late:
+                    self._over.set()
 
     async def _take_all(
-        self, lane: Lane, consumer: Consumer, start: Callable[[Delivery, asyncio.Semaphore], None]
+        self, lane: Lane, consumer: Consumer, slots: asyncio.Semaphore, start: Callable[[Delivery], None]
     ) -> None:
-        """Start every delivery of *lane*, a slot before each, for ever."""
-        slots = asyncio.Semaphore(SLOTS[lane])
+        """Start every delivery of *lane*, a slot before each, until its APIs are held back."""
 
-        async def take() -> Delivery:
-            await self._wait_open(lane)
+        async def take() -> Delivery | None:
+            try:
+                async with asyncio.timeout(REST_SECONDS):
+                    await self._wait_open(lane)
+            except TimeoutError:
+                return None
             return await consumer.take()
 
         def told(error: QudaoError, _: float) -> None:
@@ -114,7 +156,16 @@ class Worker:
 
         while True:
             await slots.acquire()
-            start(await retried(take, TAKING, told=told), slots)
+            try:
+                delivery = await retried(take, PATIENT, told=told)
+            except BaseException:
+                slots.release()
+                raise
+            if delivery is None:
+                slots.release()
+                log.info("lane.rested", lane=lane)
+                return
+            start(delivery)
 
     async def _deliver(self, delivery: Delivery, settlements: asyncio.TaskGroup) -> None:
         """Handle one delivery, decide and settle. The only place that catches every exception."""
@@ -131,8 +182,7 @@ class Worker:
             task = task_of(work, delivery.lane)
             if delivery.redelivered and task is Task.MARK:
                 await asyncio.sleep(SETTLE_SECONDS)  # or we might look before the last write of the dead is to be seen
-            async with asyncio.timeout(DELIVERY_SECONDS):
-                outcome = await self._handlers[delivery.lane](work, delivery.message.failure)
+            outcome = await self._handlers[delivery.lane](work, delivery.message.failure)
         except asyncio.CancelledError:
             await asyncio.shield(settlements.create_task(_release(delivery)))
             raise
@@ -147,17 +197,22 @@ class Worker:
         await asyncio.shield(settlements.create_task(self._settle(delivery, outcome, entry)))
 
     async def _settle(self, delivery: Delivery, outcome: Outcome | Verdict, entry: JournalEntry | None = None) -> None:
-        """Carry out *outcome*; while queue or journal cannot take it try again for some seconds, then give it back."""
-
-        async def settle() -> None:
-            if entry is not None:
-                await self._note(entry)
-            await self._settle_once(delivery, outcome)
-
-        try:
-            await retried(settle, WITH_QUEUE, told=_settling_failed(delivery))
-        except QueueUnavailable:
-            await _release(delivery)
+        """Carry out *outcome*, however long queue or journal cannot take it; what is lost to us comes again."""
+        failures = 0
+        while True:
+            try:
+                if entry is not None:
+                    await self._note(entry)
+                return await self._settle_once(delivery, outcome)
+            except DeliveryLost as error:
+                log.warning("delivery.lost", event_id=delivery.message.event_id, reason=str(error))
+                return None
+            except QueueUnavailable as error:
+                _say_failed(delivery, error)
+                pause = PATIENT.pause(error, failures)
+            failures += 1
+            if pause is None or await _set_within(self._over, pause):
+                return None  # it goes back with its consumer
 
     async def _settle_once(self, delivery: Delivery, outcome: Outcome | Verdict) -> None:
         match outcome:
@@ -173,19 +228,39 @@ class Worker:
                 message = delivery.message.after(outcome.failure, counted=True)
                 await delivery.park(message, outcome.failure)
             case Demote():
-                await self._queue.publish(delivery.message, [Lane.BULK])
-                await delivery.ack()
+                await delivery.retry(delivery.message, 1, Lane.BULK)
             case _:
                 assert_never(outcome)
 
 
 async def _release(delivery: Delivery) -> None:
-    """Give *delivery* back; if even that fails the queue delivers it again once this consumer is gone."""
+    """Give *delivery* back; if even that fails it goes back when its consumer is closed, which is soon."""
     try:
         await delivery.release()
-    except QueueUnavailable as error:
-        _settling_failed(delivery)(error, 0.0)
+    except (QueueUnavailable, DeliveryLost) as error:
+        _say_failed(delivery, error)
 
 
-def _settling_failed(delivery: Delivery) -> Callable[[QudaoError, float], None]:
-    return lambda error, _: log.warning("settlement.failed", event_id=delivery.message.event_id, reason=str(error))
+async def _stop_taking(consumer: Consumer, stop: asyncio.Event) -> None:
+    """Stop *consumer*, trying until what it fetched ahead went back, or until *stop*: then it does with the process."""
+    failures = 0
+    while True:
+        try:
+            return await consumer.stop()
+        except QueueUnavailable as error:
+            pause = PATIENT.pause(error, failures)
+        failures += 1
+        if pause is None or await _set_within(stop, pause):
+            return None
+
+
+async def _set_within(event: asyncio.Event, seconds: float) -> bool:
+    """Wait until *event* is set, *seconds* at the most, and tell whether it is."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    return event.is_set()
+
+
+def _say_failed(delivery: Delivery, error: QudaoError) -> None:
+    log.warning("settlement.failed", event_id=delivery.message.event_id, reason=str(error))

@@ -11,6 +11,7 @@ from cli.compose.files import LiveChannels
 from cli.times import CLOCK
 from shared.domain.channels.model import Channels
 from shared.domain.events import Lane
+from shared.quota.bounded import BoundedQuota
 from shared.settings import Settings
 from shared.tasks import beside
 from shared.wecom.client import WeCom, open_wecom
@@ -44,13 +45,15 @@ def _given(*secrets: SecretStr) -> tuple[str, ...]:
 
 
 @asynccontextmanager
-async def open_api(settings: Settings, deployment: Deployment, lane: Lane) -> AsyncIterator[WeCom]:
-    """Yield a WeCom client whose calls count as *lane*'s."""
+async def open_api(
+    settings: Settings, deployment: Deployment, lane: Lane, *, bounded: bool = False
+) -> AsyncIterator[WeCom]:
+    """Yield a WeCom client whose calls count as *lane*'s; they do not wait for the quota for long when *bounded*."""
     async with open_wecom(
         base_url=settings.api_url,
         corp=settings.corp_id,
         corp_secret=settings.corp_secret.get_secret_value(),
-        quota=deployment.quota,
+        quota=BoundedQuota(deployment.quota) if bounded else deployment.quota,
         lane=lane,
         in_flight=settings.quota_in_flight,
         timeout=settings.api_timeout,
@@ -68,7 +71,7 @@ async def open_worker(
     media = Media(CLOCK, reporter.media)
     other_corps = OtherCorps(settings.corp_id)
     async with (
-        open_api(settings, deployment, Lane.LIVE) as wecom,
+        open_api(settings, deployment, Lane.LIVE, bounded=True) as wecom,
         beside(media.keep(lambda: channels.current, wecom)),
         beside(expire(deployment.state.journal, settings.journal_days, CLOCK)),
         beside(other_corps.look_at_parking(deployment.queue)),

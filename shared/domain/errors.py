@@ -7,6 +7,7 @@ Every failure that Qudao names. The class decides what happens next; nothing bra
     ├── ConfigurationError      start-up; lists every problem at once         exit 2
     ├── CallbackRejected        the callback is not WeCom's, or not readable  4xx, nothing published
     ├── QueueUnavailable        the event could not be made durable           503, WeCom sends again
+    ├── DeliveryLost            a delivery that is no longer ours to settle   it comes again: nothing is left to do
     ├── PoisonMessage           a queue message that cannot be decoded        parked at once
     ├── AnotherCorps            a queue message that is another corp's        parked at once
     ├── UnknownState            a state that looks like ours is in no channel waits for the file, a day; then parked
@@ -77,6 +78,10 @@ class UnknownState(QudaoError):
 
 class UnsafePlan(QudaoError):
     """A plan would delete or change too much; carried out only when forced."""
+
+
+class DeliveryLost(QudaoError):
+    """The delivery is no longer ours: its consumer was closed, or the queue took it back. Its message comes again."""
 
 
 class CallAborted(QudaoError):

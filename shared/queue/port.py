@@ -42,7 +42,13 @@ KILLED_ITS_WORKER = Failure(reason="killed its worker")
 
 
 class Delivery(Protocol):
-    """One message, taken and not yet settled. One of the four settlements ends it; each is durable on return."""
+    """
+    One message, taken and not yet settled. One of the four settlements ends it; each is durable on return.
+
+    Every settlement raises:
+        QueueUnavailable: Not now. The delivery keeps its place: settle it the same way again, until it is done.
+        DeliveryLost: Never. The consumer was closed, or the queue took the delivery back; the message comes again.
+    """
 
     @property
     def message(self) -> Message:
@@ -89,7 +95,12 @@ class Consumer(Protocol):
         ...
 
     async def stop(self) -> None:
-        """Take no more; what was fetched ahead goes back. Deliveries in hand can still be settled."""
+        """
+        Take no more; what was fetched ahead goes back, and does not count. Deliveries in hand can still be settled.
+
+        Raises:
+            QueueUnavailable: Not all of it could be given back. Stop again; else it goes back when the consumer closes.
+        """
         ...
 
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 
-from shared.domain.errors import QueueUnavailable
+from shared.domain.errors import DeliveryLost, QueueUnavailable
 from shared.domain.events import Lane
 from shared.domain.ids import EventId
 from shared.queue.message import Failure, Message
@@ -278,7 +278,7 @@ async def test_settlement_after_closing_is_refused(queue: EventQueue) -> None:
     await queue.publish(a_message(1), [Lane.LIVE])
     async with queue.consume(Lane.LIVE, 10) as consumer:
         delivery = await taken(consumer)
-    with pytest.raises(QueueUnavailable):
+    with pytest.raises(DeliveryLost):
         await delivery.ack()
     assert len(await drained(queue, Lane.LIVE, 1)) == 1
 

@@ -1,8 +1,9 @@
 """
 The queue in memory: for tests and simulations, and for nothing that must outlive the process.
 
-Delays run on the event loop's time, so a virtual loop delivers retries at once. A consumer that is closed with
-deliveries in hand stands for a worker that died.
+It behaves like a broker: what a consumer has room for is fetched ahead, what it holds for too long is taken back with
+all else that it holds, and so is what a consumer has that is cut off. Delays run on the event loop's time, so a virtual
+loop delivers retries at once.
 """
 
 import asyncio
@@ -10,35 +11,62 @@ from collections import deque
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from math import inf
 
 from shared.clock import Clock
-from shared.domain.errors import QueueUnavailable
+from shared.domain.errors import DeliveryLost, QueueUnavailable
 from shared.domain.events import Lane, replay_lane
 from shared.queue.message import Failure, Message
-from shared.queue.port import CROWD, DELIVERY_LIMIT, KILLED_ITS_WORKER, RETRY_DELAYS, Consumer, Depth, Parked
+from shared.queue.port import CROWD, DELIVERY_LIMIT, KILLED_ITS_WORKER, RETRY_DELAYS, Depth, Parked
 
 
 class MemoryQueue:
     """An :class:`~shared.queue.port.EventQueue` without a disk."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, *, held_for: float = inf, delivery_limit: int = DELIVERY_LIMIT) -> None:
+        """
+        Args:
+            held_for: Seconds after which an unsettled delivery, and all that its consumer has, is taken back.
+            delivery_limit: Deliveries without a settlement after which a message is parked.
+        """
         self._clock = clock
-        self._store = _Store(clock)
+        self._store = _Store(clock, held_for, delivery_limit)
+
+    def refuse(self, *what: str) -> None:
+        """Refuse from now on *what* of ``deliver``, ``publish`` (retries and parking too), ``ack`` and ``release``."""
+        self._store.refused = frozenset(what)
+        for lane in Lane:
+            self._store.dispatch(lane)
+
+    def refuses(self, what: str) -> bool:
+        """Tell whether *what* is refused."""
+        return what in self._store.refused
+
+    def cut(self, consumers: Sequence["MemoryConsumer"]) -> None:
+        """Take back what *consumers* have, as when the node that they are connected to goes away."""
+        for consumer in consumers:
+            consumer.cut()
+
+    def consumers(self) -> list["MemoryConsumer"]:
+        """Return who consumes, in the order in which they came."""
+        return [consumer for lane in Lane for consumer in self._store.consumers[lane]]
 
     async def publish(self, message: Message, lanes: Sequence[Lane]) -> None:
         """Put *message* into each of *lanes*."""
+        self._store.require("publish")
         for lane in lanes:
             self._store.put(_Entry(message, self._store.admitted(lane)))
 
     @asynccontextmanager
-    async def consume(self, lane: Lane, limit: int) -> AsyncIterator[Consumer]:
+    async def consume(self, lane: Lane, limit: int) -> AsyncIterator["MemoryConsumer"]:
         """Open a consumer of *lane*; what it leaves unsettled is delivered again."""
-        consumer = _MemoryConsumer(self._store, self._store.ready[lane], limit)
-        self._store.consumers.add(consumer)
+        consumer = MemoryConsumer(self._store, lane, limit)
+        self._store.consumers[lane].append(consumer)
+        self._store.dispatch(lane)
         try:
             yield consumer
         finally:
-            self._store.consumers.discard(consumer)
+            self._store.consumers[lane].remove(consumer)
             consumer.close()
 
     async def depths(self, *, ages: bool = False) -> Sequence[Depth]:
@@ -91,44 +119,62 @@ class _Entry:
 class _Store:
     """Where the entries are."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, held_for: float, delivery_limit: int) -> None:
         self._clock = clock
         self._parked_ever = 0
+        self.held_for = held_for
+        self._delivery_limit = delivery_limit
+        self.refused: frozenset[str] = frozenset()
         self.ready: dict[Lane, deque[_Entry]] = {lane: deque() for lane in Lane}
-        self.delayed: dict[int, set[_Entry]] = {delay: set() for delay in RETRY_DELAYS}
+        self.delayed: dict[int, dict[_Entry, None]] = {delay: {} for delay in RETRY_DELAYS}
         self.parked: dict[str, Parked] = {}
-        self.consumers: set[_MemoryConsumer] = set()
+        self.consumers: dict[Lane, deque[MemoryConsumer]] = {lane: deque() for lane in Lane}
+
+    def require(self, what: str) -> None:
+        """Raise QueueUnavailable while *what* is refused."""
+        if what in self.refused:
+            raise QueueUnavailable(f"the broker does not {what}")
 
     def unsettled(self, lane: Lane) -> Iterator[_Entry]:
-        """Return what is ready in *lane* and what is in hand."""
+        """Return what is ready in *lane* and what consumers have."""
         yield from self.ready[lane]
-        for consumer in self.consumers:
-            yield from (entry for entry in consumer.in_hand if entry.lane is lane)
+        for consumer in self.consumers[lane]:
+            yield from (*consumer.ahead, *consumer.in_hand)
 
     def admitted(self, lane: Lane) -> Lane:
         """Return *lane*, or bulk in the place of a live that is full."""
-        return Lane.BULK if lane is Lane.LIVE and len(self.ready[lane]) >= CROWD else lane
+        waiting = sum(1 for _ in self.unsettled(lane)) if lane is Lane.LIVE else 0
+        return Lane.BULK if waiting >= CROWD else lane
 
     def put(self, entry: _Entry) -> None:
         self.ready[entry.lane].append(entry)
-        for consumer in self.consumers:
-            consumer.wake()
+        self.dispatch(entry.lane)
 
     def put_later(self, entry: _Entry, delay: int) -> None:
-        self.delayed[delay].add(entry)
+        self.delayed[delay][entry] = None
         asyncio.get_running_loop().call_later(delay, self._put_due, entry, delay)
 
     def _put_due(self, entry: _Entry, delay: int) -> None:
-        self.delayed[delay].discard(entry)
+        del self.delayed[delay][entry]
         self.put(entry)
+
+    def dispatch(self, lane: Lane) -> None:
+        """Hand what is ready in *lane* to those who have room for it, one after the other."""
+        consumers = self.consumers[lane]
+        while self.ready[lane] and "deliver" not in self.refused:
+            free = next((consumer for consumer in consumers if consumer.has_room), None)
+            if free is None:
+                return
+            consumers.remove(free)
+            consumers.append(free)
+            free.receive(self.ready[lane].popleft())
 
     def take_back(self, entry: _Entry) -> None:
         """Queue *entry* again, which was delivered and never settled, unless that happens every time."""
-        entry.deliveries += 1
-        if entry.deliveries > DELIVERY_LIMIT:
+        if entry.deliveries >= self._delivery_limit:
             self.park(entry.message, entry.lane, KILLED_ITS_WORKER)
         else:
-            self.put(entry)
+            self.put(replace(entry, deliveries=entry.deliveries + 1))
 
     def park(self, message: Message, lane: Lane, failure: Failure) -> None:
         self._parked_ever += 1
@@ -143,55 +189,88 @@ class _Store:
                 yield item
 
 
-class _MemoryConsumer:
-    def __init__(self, store: _Store, entries: deque[_Entry], limit: int) -> None:
+class MemoryConsumer:
+    """A :class:`~shared.queue.port.Consumer` that fetches ahead whatever it has room for."""
+
+    def __init__(self, store: _Store, lane: Lane, limit: int) -> None:
         self._store = store
-        self._entries = entries
+        self._lane = lane
         self._limit = limit
-        self.in_hand: set[_Entry] = set()
+        self.ahead: deque[_Entry] = deque()
+        self.in_hand: dict[_Entry, None] = {}
+        self._failing = False
         self._stopped = False
         self._changed = asyncio.Event()
 
-    async def take(self) -> "_MemoryDelivery":
-        while not (self._entries and len(self.in_hand) < self._limit) or self._stopped:
+    @property
+    def has_room(self) -> bool:
+        """Whether one more may be delivered."""
+        return not self._stopped and len(self.ahead) + len(self.in_hand) < self._limit
+
+    def receive(self, entry: _Entry) -> None:
+        """Fetch *entry* ahead."""
+        self.ahead.append(entry)
+        self._changed.set()
+        if self._store.held_for < inf:
+            asyncio.get_running_loop().call_later(self._store.held_for, self._cut_if_held, entry)
+
+    async def take(self) -> "MemoryDelivery":
+        while not self.ahead or self._failing or self._stopped:
             if self._stopped:
                 raise QueueUnavailable("the consumer was stopped")
+            if self._failing:
+                self._failing = False
+                raise QueueUnavailable("the channel was closed")
             self._changed.clear()
             await self._changed.wait()
-        entry = self._entries.popleft()
-        self.in_hand.add(entry)
-        return _MemoryDelivery(self._store, self, entry)
+        entry = self.ahead.popleft()
+        self.in_hand[entry] = None
+        return MemoryDelivery(self._store, self, entry)
 
     async def stop(self) -> None:
         self._stopped = True
-        self.wake()
-
-    def wake(self) -> None:
-        """Let everybody waiting in ``take`` look again."""
         self._changed.set()
+        while self.ahead:
+            self._store.put(self.ahead.popleft())
 
     def close(self) -> None:
         """Stop, and give back what was never settled."""
         self._stopped = True
-        self.wake()
-        while self.in_hand:
-            self._store.take_back(self.in_hand.pop())
+        self.cut()
 
-    def settle(self, entry: _Entry) -> None:
+    def cut(self) -> None:
+        """Lose all that was delivered; the next ``take`` says so."""
+        lost = [*self.in_hand, *self.ahead]
+        self.ahead.clear()
+        self.in_hand.clear()
+        self._failing = True
+        self._changed.set()
+        for entry in lost:
+            self._store.take_back(entry)
+
+    def settle(self, entry: _Entry, what: str) -> None:
         """
         Free the place of *entry*.
 
         Raises:
-            QueueUnavailable: The consumer was closed, so the message comes again.
+            QueueUnavailable: Not now: *what* is refused.
+            DeliveryLost: It was taken back, so the message comes again.
         """
         if entry not in self.in_hand:
-            raise QueueUnavailable("the consumer was closed before the settlement")
-        self.in_hand.discard(entry)
-        self.wake()
+            raise DeliveryLost("the delivery was taken back before the settlement")
+        self._store.require(what)
+        del self.in_hand[entry]
+        self._store.dispatch(self._lane)
+
+    def _cut_if_held(self, entry: _Entry) -> None:
+        if entry in self.in_hand or entry in self.ahead:
+            self.cut()
 
 
-class _MemoryDelivery:
-    def __init__(self, store: _Store, consumer: _MemoryConsumer, entry: _Entry) -> None:
+class MemoryDelivery:
+    """A :class:`~shared.queue.port.Delivery`."""
+
+    def __init__(self, store: _Store, consumer: MemoryConsumer, entry: _Entry) -> None:
         self._store = store
         self._consumer = consumer
         self._entry = entry
@@ -210,24 +289,24 @@ class _MemoryDelivery:
         return self._entry.deliveries > 0
 
     async def ack(self) -> None:
-        self._settle()
+        self._settle("ack")
 
     async def retry(self, message: Message, delay: int, lane: Lane | None = None) -> None:
         if delay not in RETRY_DELAYS:
             raise ValueError(f"there is no retry tier of {delay} s")
-        self._settle()
+        self._settle("publish")
         self._store.put_later(_Entry(message, lane or self.lane), delay)
 
     async def park(self, message: Message, failure: Failure) -> None:
-        self._settle()
+        self._settle("publish")
         self._store.park(message, self.lane, failure)
 
     async def release(self) -> None:
-        self._settle()
+        self._settle("release")
         self._store.put(self._entry)
 
-    def _settle(self) -> None:
+    def _settle(self, what: str) -> None:
         if self._settled:
             raise RuntimeError("the delivery was settled before")
-        self._consumer.settle(self._entry)
+        self._consumer.settle(self._entry, what)
         self._settled = True

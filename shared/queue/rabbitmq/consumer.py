@@ -11,7 +11,7 @@ from aiormq.abc import DeliveredMessage
 
 from shared.amqp.connection import AmqpConnection, pause
 from shared.clock import Clock
-from shared.domain.errors import QueueUnavailable
+from shared.domain.errors import DeliveryLost, QueueUnavailable
 from shared.domain.events import Lane
 from shared.queue.port import KILLED_ITS_WORKER
 from shared.queue.rabbitmq.delivery import RabbitDelivery
@@ -108,7 +108,7 @@ class RabbitConsumer:
         await self._subscription.stop()
         await self._suspicion.stop()
         for delivery in [*self._inbox.stop(), *self._suspects.stop()]:
-            with suppress(QueueUnavailable):
+            with suppress(QueueUnavailable, DeliveryLost):
                 await delivery.release()
 
     async def close(self) -> None:
@@ -187,6 +187,8 @@ async def _insist(settle: Callable[[], Awaitable[None]]) -> None:
     while True:
         try:
             return await settle()
+        except DeliveryLost:
+            return None
         except QueueUnavailable:
             await asyncio.sleep(pause(failures))
             failures += 1

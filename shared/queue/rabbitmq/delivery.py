@@ -4,26 +4,22 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
-import structlog
 from aiormq.abc import DeliveredMessage
 
 from shared.amqp.connection import CALL_SECONDS, translated
-from shared.domain.errors import QueueUnavailable
+from shared.domain.errors import DeliveryLost, QueueUnavailable
 from shared.domain.events import Lane
 from shared.queue.message import Failure, Message
 from shared.queue.port import DELIVERY_LIMIT, RETRY_DELAYS
 from shared.queue.rabbitmq.outbox import Outbox
 from shared.queue.rabbitmq.wire import deliveries_before, headers_in, lane_in
 
-log = structlog.get_logger()
-
 
 class RabbitDelivery:
     """
     One message, taken and not yet settled; see :class:`~shared.queue.port.Delivery`.
 
-    When the broker or the link to it went away meanwhile there is nothing left to settle: the message comes again,
-    and every settlement returns after saying so in the log.
+    When the broker or the link to it went away meanwhile there is nothing left to settle: the message comes again.
     """
 
     def __init__(
@@ -51,6 +47,7 @@ class RabbitDelivery:
         self._closed = closed
         self._tell_settled = settled
         self._settled = False
+        self._replaced = False
 
     @property
     def message(self) -> Message:
@@ -84,25 +81,20 @@ class RabbitDelivery:
 
     async def ack(self) -> None:
         """Settle it as done."""
-        with self._settlement() as unsettled:
-            if unsettled:
-                await self._acknowledge()
+        with self._settlement():
+            await self._acknowledge()
 
     async def retry(self, message: Message, delay: int, lane: Lane | None = None) -> None:
         """Replace it by *message*, to come after *delay* seconds: a crash in between leaves both, never none."""
         if delay not in RETRY_DELAYS:
             raise ValueError(f"there is no retry tier of {delay} s")
-        with self._settlement() as unsettled:
-            if unsettled:
-                await self._outbox.to_tier(message, lane or self._lane, delay)
-                await self._acknowledge()
+        with self._settlement():
+            await self._replace(lambda: self._outbox.to_tier(message, lane or self._lane, delay))
 
     async def park(self, message: Message, failure: Failure) -> None:
         """Move it to the parking."""
-        with self._settlement() as unsettled:
-            if unsettled:
-                await self._outbox.to_parking(message, self._lane, failure)
-                await self._acknowledge()
+        with self._settlement():
+            await self._replace(lambda: self._outbox.to_parking(message, self._lane, failure))
 
     async def release(self) -> None:
         """
@@ -111,43 +103,42 @@ class RabbitDelivery:
         Brokers before 4.3 count this as a delivery without a settlement. A message that has many of those, or is
         suspected already, goes back as a fresh copy instead.
         """
-        with self._settlement() as unsettled:
-            if not unsettled:
-                return
+        with self._settlement():
             if self._suspected:
-                await self._outbox.to_suspects(self._message, self._lane)
-                await self._acknowledge()
+                await self._replace(lambda: self._outbox.to_suspects(self._message, self._lane))
             elif deliveries_before(headers_in(self._raw)) >= DELIVERY_LIMIT // 2:
-                await self._outbox.to_lanes(self._message, [self._lane])
-                await self._acknowledge()
+                await self._replace(lambda: self._outbox.to_lanes(self._message, [self._lane]))
             else:
                 await self._requeue()
 
     async def suspect(self) -> None:
         """Move it to the suspects; no settlement of a worker's, for it is done before a worker sees it."""
-        with self._settlement() as unsettled:
-            if unsettled:
-                await self._outbox.to_suspects(self._message, self._lane)
-                await self._acknowledge()
+        with self._settlement():
+            await self._replace(lambda: self._outbox.to_suspects(self._message, self._lane))
 
     @contextmanager
-    def _settlement(self) -> Iterator[bool]:
-        """Yield whether there is anything to settle still. A failure leaves it unsettled: try again."""
+    def _settlement(self) -> Iterator[None]:
+        """Open a settlement. A failure leaves the delivery unsettled: try again."""
         if self._settled:
             raise RuntimeError("the delivery was settled before")
         if self._closed():
-            raise QueueUnavailable("the consumer was closed before the settlement")
-        self._settled = True
+            raise DeliveryLost("the consumer was closed before the settlement")
         if self.lost:
-            self._say_lost("the channel was closed before")
-            yield False
-            return
+            raise DeliveryLost("the channel was closed before the settlement")
+        self._settled = True
         try:
-            yield True
+            yield
         except BaseException:
             self._settled = False
             raise
         self._tell_settled(self._raw)
+
+    async def _replace(self, publish: Callable[[], Awaitable[None]]) -> None:
+        """Put something in its place, once however often the acknowledgement is tried, and acknowledge it."""
+        if not self._replaced:
+            await publish()
+            self._replaced = True
+        await self._acknowledge()
 
     async def _acknowledge(self) -> None:
         tag = self._raw.delivery_tag
@@ -167,7 +158,4 @@ class RabbitDelivery:
         except QueueUnavailable as error:
             if not self.lost:
                 raise
-            self._say_lost(str(error))
-
-    def _say_lost(self, reason: str) -> None:
-        log.warning("delivery.lost", event_id=self._message.event_id, lane=self._lane, reason=reason)
+            raise DeliveryLost(str(error)) from error

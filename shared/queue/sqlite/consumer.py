@@ -17,7 +17,7 @@ from typing import Final, TypeVar
 from apsw import Connection
 
 from shared.clock import Clock
-from shared.domain.errors import QueueUnavailable
+from shared.domain.errors import DeliveryLost, QueueUnavailable
 from shared.domain.events import Lane
 from shared.queue.message import Failure, Message
 from shared.queue.port import RETRY_DELAYS, RETRY_SPREAD
@@ -167,10 +167,10 @@ class SqliteConsumer:
         Return when *claim* may be settled.
 
         Raises:
-            QueueUnavailable: The consumer was closed, so the message comes again.
+            DeliveryLost: The consumer was closed, so the message comes again.
         """
         if claim.id not in self._in_hand:
-            raise QueueUnavailable("the consumer was closed before the settlement")
+            raise DeliveryLost("the consumer was closed before the settlement")
 
     def forget(self, claim: Claim) -> None:
         """Free the place of *claim*, which is settled."""
@@ -225,16 +225,17 @@ class SqliteConsumer:
 
     async def _take_back(self, *, seen: bool) -> None:
         unseen, in_hand = list(self._ahead), list(self._in_hand.values()) if seen else []
-        self._ahead.clear()
         for claim in in_hand:
             del self._in_hand[claim.id]
         try:
             await self._lanes.take_back(seen=[claim.id for claim in in_hand], unseen=[claim.id for claim in unseen])
         except QueueUnavailable:
-            return  # they stay claimed until the next start, which recovers them
-        finally:
-            if any(claim.on_trial for claim in (*unseen, *in_hand)):
-                self._lanes.end_trial()
+            if not seen:
+                raise
+            # else they stay claimed until the next start, which recovers them
+        self._ahead.clear()
+        if any(claim.on_trial for claim in (*unseen, *in_hand)):
+            self._lanes.end_trial()
 
 
 class SqliteDelivery:

@@ -277,9 +277,30 @@ async def test_messages_that_could_not_be_given_back_come_again(file: Path) -> N
             async with queue.consume(Lane.LIVE, 3) as consumer:
                 await taken(consumer)
                 other.execute("BEGIN IMMEDIATE")
-                await consumer.stop()
+                with pytest.raises(QueueUnavailable):
+                    await consumer.stop()
             other.execute("ROLLBACK")
         assert sorted(await all_of(queue, Lane.LIVE)) == ["1", "2", "3"]
+
+
+async def test_what_could_not_be_given_back_is_given_back_later(file: Path) -> None:
+    """A consumer may be stopped until the file can be written again; others then get what it had fetched ahead."""
+    async with Database(file) as database, SqliteQueue(database, SystemClock()) as queue:
+        await publish(queue, "1", "2", "3")
+        await database.write(lambda connection: connection.set_busy_timeout(20))
+        async with queue.consume(Lane.LIVE, 3) as consumer:
+            in_hand = await taken(consumer)
+            with closing(apsw.Connection(str(file))) as other:
+                other.execute("BEGIN IMMEDIATE")
+                with pytest.raises(QueueUnavailable):
+                    await consumer.stop()
+                other.execute("ROLLBACK")
+            await consumer.stop()
+            async with queue.consume(Lane.LIVE, 3) as another:
+                for _ in range(2):
+                    await (await taken(another)).ack()
+            await in_hand.ack()
+        assert await waiting(queue) == {}
 
 
 async def test_cancelled_settlement_is_finished(file: Path) -> None:

@@ -210,6 +210,8 @@ async def test_stop_waits_for_work_in_hand():
     async with bench.running() as task:
         await started.wait()
         bench.stop.set()
+        for _ in range(20):
+            await asyncio.sleep(0)
         await bench.publish(2)
         for _ in range(20):
             await asyncio.sleep(0)
