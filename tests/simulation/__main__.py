@@ -4,9 +4,11 @@ import argparse
 import logging
 import sys
 import time
+from contextlib import nullcontext
 
 import structlog
 
+from tests.simulation.patches import WITHOUT
 from tests.simulation.schedule import Outcome, run_seed
 
 
@@ -16,12 +18,13 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=1000, help="how many, counting from --first")
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--seed", type=int, help="run this one alone")
+    parser.add_argument("--without", choices=WITHOUT, help="take one mending out, to see that it is missed")
     options = parser.parse_args()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     first, count = (options.seed, 1) if options.seed is not None else (options.first, options.seeds)
     started, calls, seconds, failed = time.monotonic(), 0, 0.0, 0
     for seed in range(first, first + count):
-        outcome = run_seed(seed)
+        outcome = run_seed(seed, WITHOUT.get(options.without, nullcontext))
         calls, seconds = calls + outcome.calls, seconds + outcome.seconds
         failed += bool(outcome.problems)
         _show(outcome)

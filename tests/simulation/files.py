@@ -10,7 +10,9 @@ from apsw import Connection
 
 from shared.domain.errors import QueueUnavailable
 from shared.state.sqlite.ledger import LEASE, Process
+from tests.simulation.life import Life
 
+T = TypeVar("T")
 R = TypeVar("R")
 
 
@@ -21,26 +23,21 @@ class File:
         self.connection = Connection(":memory:")
         self.random = random
         self.alive: set[int] = set()
-        self.migrated = False
+        self.migrated: set[str] = set()
         self.away = False
-
-    def require(self) -> None:
-        """Raise QueueUnavailable while nobody can use it."""
-        if self.away:
-            raise QueueUnavailable("the file cannot be used")
 
 
 class OpenFile:
-    """What one process has of the file; stands for ``shared.sqlite.Database``."""
+    """What one process has of the file; stands for ``shared.sqlite.Database``. ``cut`` off, it is away for this one."""
 
-    def __init__(self, file: File) -> None:
+    def __init__(self, file: File, life: Life) -> None:
         self._file = file
-        self.dead = False
-        self.frozen: asyncio.Event | None = None
+        self._life = life
+        self.cut = False
 
     async def migrate(self, name: str, steps: Sequence[str]) -> None:
-        if not self._file.migrated:
-            self._file.migrated = True
+        if name not in self._file.migrated:
+            self._file.migrated.add(name)
             for step in steps:
                 self._file.connection.execute(step)
 
@@ -62,13 +59,19 @@ class OpenFile:
         await self._wait()
         return work(self._file.connection)
 
+    def batched(self, work: Callable[[Connection, list[T]], Sequence[R]]) -> Callable[[T], "asyncio.Future[R]"]:
+        def write(item: T) -> "asyncio.Future[R]":
+            writing = asyncio.get_running_loop().create_task(self.write(lambda connection: work(connection, [item])[0]))
+            writing.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody may be there to hear
+            return writing
+
+        return write
+
     async def _wait(self) -> None:
         await asyncio.sleep(self._file.random.choice((0.0002, 0.001, 0.005)))
-        if self.frozen is not None:
-            await self.frozen.wait()
-        if self.dead:
-            raise QueueUnavailable("this process was killed")
-        self._file.require()
+        await self._life.go_on()
+        if self._file.away or self.cut:
+            raise QueueUnavailable("the file cannot be used")
 
 
 class Neighbours:

@@ -1,203 +1,185 @@
-"""A worker of the simulation: the real valve and policy over the real ledger, on virtual time."""
+"""A process of the simulation: the real worker over the real valve, state, journal and client, on virtual time."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from random import Random
+from typing import Final, cast
 
-from shared.domain.errors import QudaoError, QueueUnavailable
-from shared.domain.events import Lane, task_of
-from shared.queue.message import decode
-from shared.queue.port import Delivery
+from prometheus_client import CollectorRegistry
+
+from shared.domain.channels.file import load_channels
+from shared.domain.errors import QueueUnavailable
+from shared.domain.events import Lane
+from shared.domain.ids import CorpId
+from shared.state.sqlite.journal import SqliteJournal
+from shared.queue.port import EventQueue
+from shared.quota.bounded import BoundedQuota
 from shared.quota.holds import HoldChange
-from shared.quota.notices import Listener
-from shared.quota.port import Counters, HoldKind, Limits
-from shared.quota.valve import Valve
+from shared.quota.port import HoldKind, Limits
 from shared.state.sqlite.quota import SqliteQuota
-from tests.doubles.notices import MemoryNotices
+from shared.state.sqlite.notices import SqliteNotices
+from shared.quota.valve import Valve
+from shared.sqlite import Database
+from shared.wecom.calls import Calls
+from shared.wecom.client import WeCom
+from shared.wecom.tokens import TokenSource
+from shared.wecom.transport import Transport
 from tests.doubles.queue import MemoryQueue
 from tests.simulation.files import File, Neighbours, OpenFile
+from tests.simulation.life import Life
+from tests.simulation.queue import ProcessQueue
 from tests.simulation.virtual import VirtualClock
-from tests.simulation.wecom import FakeWeCom
-from workers.policy import Park, Retry, Settle, decide
+from tests.simulation.wecom import LANE, FakeWeCom, Wire
+from workers.consumer import Worker
+from workers.delivery_log import DeliveryLog
+from workers.dispatch import endpoints_of, handlers_with
+from workers.looks import Looks
+from workers.media import Media
+from workers.other_corps import OtherCorps
+from workers.services import Services
+from workers.tags import Tags
 
-GET = "externalcontact/get"
-REMARK = "externalcontact/remark"
-WELCOME = "externalcontact/send_welcome_msg"
+CORP: Final = CorpId("ww1")
+GRACE: Final = 2.0
+WAIT_SECONDS: Final = 8.0
+"""Longest wait for a permit, scaled down as the windows are."""
 
-CALLS = {Lane.FAST: (GET, WELCOME), Lane.LIVE: (GET, REMARK), Lane.BULK: (GET, REMARK)}
-SLOTS = {Lane.FAST: 8, Lane.LIVE: 8, Lane.BULK: 4}
+CHANNELS: Final = load_channels("""
+[channels.x]
+name = "展会"
+staff = ["staff0"]
+state = "qd_x"
+remark = "{channel}-{name}"
+tags = ["来源/展会"]
+welcome = "你好 {name}"
+""")
 
 
 class World:
-    """What all workers share."""
+    """What all processes share."""
 
-    def __init__(self, limits: Limits, random: Random) -> None:
+    def __init__(self, limits: Limits, random: Random, *, held_for: float, delivery_limit: int) -> None:
         self.limits = limits
         self.random = random
         self.clock = VirtualClock(asyncio.get_running_loop())
-        self.queue = MemoryQueue(self.clock)
-        self.queue._store.consumers = Ordered()  # type: ignore[assignment] - woken in the same order every time
+        self.queue = MemoryQueue(self.clock, held_for=held_for, delivery_limit=delivery_limit)
         self.file = File(random)
-        self.notices = MemoryNotices()
         self.wecom = FakeWeCom(limits, random)
         self.brakes: list[tuple[float, str]] = []
-        self.sent: list[tuple[float, str, Lane]] = []
-        self.waits: list[tuple[float, float, Lane]] = []
-        self.ended: dict[tuple[str, Lane], list[str]] = {}
+        self.waits: list[tuple[float, float, Lane, str]] = []
+        """Of each permit: when it was asked for and got, for which lane, and for which API."""
 
 
-class Ordered:
-    """A set in order of arrival, where the queue in memory has one in order of memory."""
-
-    def __init__(self) -> None:
-        self._items: dict[object, None] = {}
-
-    def __contains__(self, item: object) -> bool:
-        return item in self._items
-
-    def __iter__(self) -> Iterator[object]:
-        return iter(list(self._items))
-
-    def __len__(self) -> int:
-        return len(self._items)
-
-    def add(self, item: object) -> None:
-        self._items[item] = None
-
-    def discard(self, item: object) -> None:
-        self._items.pop(item, None)
-
-    def pop(self) -> object:
-        item = next(iter(self._items))
-        del self._items[item]
-        return item
-
-
-class Worker:
+class Process:
     """One process, from its start until it is killed or stops."""
 
     def __init__(self, world: World, number: int) -> None:
         self._world = world
         self._number = number
+        self._stopping = asyncio.Event()
+        self.life = Life()
         self.clock = VirtualClock(asyncio.get_running_loop())
-        self.opened = OpenFile(world.file)
+        self.opened = OpenFile(world.file, self.life)
         self.task: asyncio.Task[None] | None = None
 
     def kill(self) -> None:
         """End it as kill -9 does: nothing is given back but by the broker and by those who find it gone."""
-        self.opened.dead = True
         self._world.file.alive.discard(self._number)
-        self.go_on()
+        self.life.kill()
         if self.task is not None:
             self.task.cancel()
 
-    def stop(self) -> None:
-        """Stop it as SIGSTOP does."""
-        if self.opened.frozen is None:
-            self.opened.frozen = asyncio.Event()
-
-    def go_on(self) -> None:
-        frozen, self.opened.frozen = self.opened.frozen, None
-        if frozen is not None:
-            frozen.set()
+    def terminate(self) -> None:
+        """Let it end what it has in hand, as SIGTERM does."""
+        self.life.thaw()
+        self._stopping.set()
 
     async def run(self) -> None:
         """Serve all lanes, from when the state can be used: until then whoever watches over it starts it again."""
-        world = self._world
-        async with AsyncExitStack() as stack:
-            counters: Counters | None = None
-            while counters is None:
-                try:
-                    counters = await stack.enter_async_context(self._counters())
-                except QueueUnavailable:
-                    await asyncio.sleep(1.0)
-            notices = WorkerNotices(world)
-            self._valve = Valve(counters, notices, world.limits, self.clock)
-            async with asyncio.TaskGroup() as group:
-                for lane in Lane:
-                    group.create_task(self._serve(lane))
+        while not self._stopping.is_set():
+            try:
+                async with self._worker() as worker:
+                    await worker.run(self._stopping)
+            except* QueueUnavailable:
+                self.life.require()
+                await asyncio.sleep(1.0)
+        self._world.file.alive.discard(self._number)
 
     @asynccontextmanager
-    async def _counters(self) -> AsyncIterator[Counters]:
+    async def _worker(self) -> AsyncIterator[Worker]:
+        database = cast("Database", self.opened)  # stands for it
         world = self._world
+        monotonic = asyncio.get_running_loop().time
+        journal = SqliteJournal(database)
+        await journal.prepare()
+        neighbours = Neighbours(world.file, self._number)
         async with SqliteQuota(
-            self.opened,  # type: ignore[arg-type] - stands for the Database
-            world.limits,
-            self.clock,
-            monotonic=asyncio.get_running_loop().time,
-            neighbours=Neighbours(world.file, self._number),
-        ) as quota:
-            yield quota
-
-    async def _serve(self, lane: Lane) -> None:
-        slots = asyncio.Semaphore(SLOTS[lane])
-        async with self._world.queue.consume(lane, SLOTS[lane]) as consumer, asyncio.TaskGroup() as group:
-            consumer.in_hand = Ordered()  # type: ignore[attr-defined] - gives back in the same order every time
-            while True:
-                await slots.acquire()
-                await self._valve.wait_open(CALLS[lane])
-                delivery = await consumer.take()
-                await self._thaw()
-                group.create_task(self._deliver(delivery, lane)).add_done_callback(lambda _: slots.release())
-
-    async def _deliver(self, delivery: Delivery, lane: Lane) -> None:
-        work = decode(delivery.message.body)
-        verdict: Settle | Retry | Park = Settle(reason="done")
-        try:
-            for endpoint in CALLS[lane]:
-                await self._call(endpoint, lane, work.staff)
-        except QudaoError as error:
-            now = self.clock.time()
-            verdict = decide(error, task=task_of(work, lane), work=work, message=delivery.message, now=now)
-        await self._thaw()
-        await self._settle(delivery, lane, verdict)
-
-    async def _call(self, endpoint: str, lane: Lane, staff: str) -> None:
-        loop, world = asyncio.get_running_loop(), self._world
-        asked = loop.time()
-        async with self._valve.permit(endpoint, lane, staff):
-            world.waits.append((asked, loop.time(), lane))
-            world.sent.append((loop.time(), endpoint, lane))
-            await world.wecom.call(endpoint, lane)
-        await self._thaw()
-
-    async def _settle(self, delivery: Delivery, lane: Lane, verdict: Settle | Retry | Park) -> None:
-        message = delivery.message
-        match verdict:
-            case Settle():
-                await delivery.ack()
-                self._world.ended.setdefault((message.event_id, lane), []).append(verdict.reason)
-            case Retry():
-                after = message.after(verdict.failure, counted=verdict.counted)
-                await delivery.retry(after, verdict.delay)
-            case Park():
-                await delivery.park(message.after(verdict.failure, counted=True), verdict.failure)
-                self._world.ended.setdefault((message.event_id, lane), []).append("parked")
-
-    async def _thaw(self) -> None:
-        if self.opened.frozen is not None:
-            await self.opened.frozen.wait()
+            database, world.limits, self.clock, monotonic=monotonic, neighbours=neighbours
+        ) as counters:
+            notices = _Notices(world, SqliteNotices(database, monotonic=monotonic))
+            valve = _Valve(counters, notices, world.limits, self.clock)
+            valve.world = world
+            quota = BoundedQuota(valve, WAIT_SECONDS)
+            wire = cast("Transport", Wire(world.wecom, self.life))
+            reporter = DeliveryLog(CollectorRegistry(), self.clock)
+            services = Services(
+                corp=CORP,
+                wecom=WeCom(Calls(transport=wire, tokens=TokenSource(wire, CORP, "secret"), quota=quota), Lane.LIVE),
+                channels=CHANNELS,
+                clock=self.clock,
+                tags=Tags(),
+                media=Media(self.clock),
+                looks=Looks(self.clock),
+                journal=journal,
+                count_part=reporter.part,
+            )
+            yield Worker(
+                queue=cast("EventQueue", ProcessQueue(world.queue, self.life)),
+                handlers=handlers_with(services, lambda: CHANNELS, OtherCorps(CORP)),
+                wait_open=lambda lane: valve.wait_open(endpoints_of(lane, CHANNELS)),
+                clock=self.clock,
+                reporter=reporter,
+                grace=GRACE,
+                note=journal.note,
+            )
 
 
-class WorkerNotices:
-    """The notices as one worker has them: not while the file is away. Notes when a brake was told."""
+class _Valve(Valve):
+    """Notes for whom a permit is, and how long it was waited for."""
 
-    def __init__(self, world: World) -> None:
+    world: World
+
+    @asynccontextmanager
+    async def permit(self, endpoint: str, lane: Lane, staff: str = "") -> AsyncIterator[None]:
+        now = asyncio.get_running_loop().time
+        asked = now()
+        async with super().permit(endpoint, lane, staff):
+            self.world.waits.append((asked, now(), lane, endpoint))
+            LANE.set(lane)
+            yield
+
+
+class _Notices:
+    """The notices as one process has them. Notes when a brake was told."""
+
+    def __init__(self, world: World, notices: SqliteNotices) -> None:
         self._world = world
-
-    def listen(self, listener: Listener) -> None:
-        self._world.notices.listen(listener)
-
-    async def refresh(self) -> None:
-        return
+        self._notices = notices
+        self.listen = notices.listen
+        self.refresh = notices.refresh
+        self.claim = notices.claim
 
     async def tell(self, changes: Sequence[HoldChange]) -> None:
-        self._world.file.require()
-        await self._world.notices.tell(changes)
+        await self._notices.tell(changes)
         now = asyncio.get_running_loop().time()
         self._world.brakes += [(now, one.endpoint) for one in changes if one.kind is HoldKind.BRAKE and not one.closed]
 
-    async def claim(self, name: str, seconds: float) -> bool:
-        self._world.file.require()
-        return await self._world.notices.claim(name, seconds)
+
+def parked_and_noted(world: World) -> Mapping[tuple[str, str], list[str]]:
+    """Return how each task of each event ended, as the journal has it."""
+    rows = world.file.connection.execute("SELECT event_id, task, result FROM journal").fetchall()
+    ends: dict[tuple[str, str], list[str]] = {}
+    for event_id, task, result in rows:
+        ends.setdefault((event_id, task), []).append(result)
+    return ends
