@@ -19,7 +19,7 @@ from shared.domain.errors import QueueUnavailable, WeComError
 from shared.domain.events import Lane
 from shared.quota.holds import Held, HoldChange, Holds, Pause
 from shared.quota.notices import Notices
-from shared.quota.port import Counters, Grant, Hold, HoldKind, Limits, Snapshot
+from shared.quota.port import SETTLE_SECONDS, Counters, Grant, Hold, HoldKind, Limits, Snapshot
 from shared.quota.tether import Tether
 
 log = structlog.get_logger()
@@ -73,7 +73,10 @@ class Valve:
             try:
                 keep = await self._failed(error, endpoint, staff, started)
             finally:
-                self._keep_for_a_while(grant) if keep else grant.release()
+                self._keep(grant, self._limits.minute) if keep else grant.release()
+            raise
+        except asyncio.CancelledError:
+            self._keep(grant, SETTLE_SECONDS)  # nobody waits for the answer, and WeCom may be busy with the call
             raise
         except BaseException:
             grant.release()
@@ -175,8 +178,8 @@ class Valve:
                 return False
         return False
 
-    def _keep_for_a_while(self, grant: Grant) -> None:
-        asyncio.get_running_loop().call_later(self._limits.minute, grant.release)
+    def _keep(self, grant: Grant, seconds: float) -> None:
+        asyncio.get_running_loop().call_later(seconds, grant.release)
 
     async def _tell(self, changes: Sequence[HoldChange]) -> None:
         try:

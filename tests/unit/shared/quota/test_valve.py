@@ -18,7 +18,7 @@ from shared.domain.errors import (
 )
 from shared.domain.events import Lane
 from shared.quota.holds import HoldChange
-from shared.quota.port import HoldKind, Limits
+from shared.quota.port import SETTLE_SECONDS, HoldKind, Limits
 from shared.quota.valve import Valve
 from tests.doubles.notices import MemoryNotices
 from tests.doubles.quota import MemoryQuota
@@ -95,6 +95,21 @@ async def test_45009_stops_all_workers_for_the_minute() -> None:
         for worker in (0, 1, 0, 1):
             group.create_task(deployment.call(worker))
     assert [round(at - told, 3) for at, endpoint in deployment.calls[1:] if endpoint == GET] == [61.0] * 4
+
+
+@virtual
+async def test_a_call_that_is_broken_off_keeps_its_place_for_a_moment() -> None:
+    """WeCom may be busy with it when the grace of a stop ends; another call in its place would be one too many."""
+    deployment = Deployment()
+    async with asyncio.TaskGroup() as group:
+        calls = [group.create_task(deployment.call(seconds=100.0)) for _ in range(deployment.limits.in_flight)]
+        await asyncio.sleep(1.0)
+        calls[0].cancel()
+        cancelled = now()
+        await deployment.call(1)
+        for call in calls:
+            call.cancel()
+    assert deployment.calls[-1][0] - cancelled == pytest.approx(SETTLE_SECONDS, abs=0.1)
 
 
 @virtual
