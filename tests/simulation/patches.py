@@ -32,7 +32,7 @@ def patched(where: object, **values: object) -> Iterator[None]:
 def scaled() -> Iterator[None]:
     """Scale down what goes by a broker's half an hour, and the day for which a refused member's work waits."""
     with (
-        patched(consumer, REST_SECONDS=3.0),
+        patched(consumer, REST_SECONDS=2.0),
         patched(policy, MEMBER=(10, 30, *(30,) * 23)),
         patched(counters, POLL=0.1),  # nobody counts the milliseconds here
     ):

@@ -33,7 +33,7 @@ MINUTE, HOUR = 6.0, 36.0
 HELD_FOR = 40.0
 """The windows, and a broker's half an hour, scaled down."""
 
-SOON_HELD_FOR, HELD_LIMIT = 5.0, 10
+SOON_HELD_FOR, HELD_LIMIT = 8.0, 10
 """The same, and the deliveries without a settlement that make a suspect, for a broker that is set to be impatient."""
 
 REMARK: Final = "externalcontact/remark"
