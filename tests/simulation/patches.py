@@ -9,7 +9,7 @@ from shared.domain.errors import MemberHeld, StaffBlocked
 from shared.domain.events import Lane
 from shared.quota import bounded
 from shared.quota.port import Limits, share
-from shared.quota.sqlite import counters
+from shared.state.sqlite import quota
 from workers import consumer, policy
 from workers.handlers import mark
 from workers.patience import WITH_QUEUE
@@ -34,7 +34,7 @@ def scaled() -> Iterator[None]:
     with (
         patched(consumer, REST_SECONDS=2.0),
         patched(policy, MEMBER=(10, 30, *(30,) * 23)),
-        patched(counters, POLL=0.1),  # nobody counts the milliseconds here
+        patched(quota, POLL=0.1),  # nobody counts the milliseconds here
     ):
         yield
 
@@ -50,7 +50,7 @@ def _greedy_bulk() -> AbstractContextManager[None]:
     def hour_for(self: Limits, lane: Lane) -> int:
         return self.per_hour if lane is Lane.FAST else share(self.per_hour, self.hour_reserve)
 
-    return patched(Limits, hour_for=hour_for)
+    return patched(Limits, hour_for=hour_for, part_for=lambda self, _: self.per_hour)
 
 
 def _hoarding() -> AbstractContextManager[None]:

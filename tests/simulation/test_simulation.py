@@ -22,7 +22,7 @@ MISSED = {
     "resting": (18, 28),
     "patience": (6, 26),
     "asking": (7, 17),
-    "probing": (7, 17),
+    "probing": (27, 47),
 }
 """Seeds of which one at least goes wrong without a mending."""
 

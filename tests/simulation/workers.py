@@ -12,15 +12,15 @@ from shared.domain.channels.file import load_channels
 from shared.domain.errors import QueueUnavailable
 from shared.domain.events import Lane
 from shared.domain.ids import CorpId
-from shared.state.sqlite.journal import SqliteJournal
 from shared.queue.port import EventQueue
 from shared.quota.bounded import BoundedQuota
 from shared.quota.holds import HoldChange
 from shared.quota.port import HoldKind, Limits
-from shared.state.sqlite.quota import SqliteQuota
-from shared.state.sqlite.notices import SqliteNotices
 from shared.quota.valve import Valve
 from shared.sqlite import Database
+from shared.state.sqlite.journal import SqliteJournal
+from shared.state.sqlite.notices import SqliteNotices
+from shared.state.sqlite.quota import SqliteQuota
 from shared.wecom.calls import Calls
 from shared.wecom.client import WeCom
 from shared.wecom.tokens import TokenSource
