@@ -45,6 +45,7 @@ class Need(StrEnum):
 
     CALLBACK = "callback"
     API = "api"
+    STATE = "state"
 
 
 _REQUIRED: Final[Mapping[Need, Mapping[str, str]]] = {
@@ -57,6 +58,7 @@ _REQUIRED: Final[Mapping[Need, Mapping[str, str]]] = {
         "corp_id": "the corp id (企业ID), from 我的企业 in the admin console",
         "corp_secret": "the app's Secret, from its page in the admin console",
     },
+    Need.STATE: {"corp_id": "the corp id (企业ID), from 我的企业 in the admin console"},
 }
 
 

@@ -11,6 +11,7 @@ from shared.queue.message import Failure
 from shared.wecom.client import REMARK
 from workers.consumer import Handler
 from workers.handlers.look import look
+from workers.handlers.lost import lost
 from workers.handlers.mark import mark
 from workers.handlers.welcome import welcome
 from workers.other_corps import OtherCorps
@@ -21,6 +22,7 @@ HANDLERS: Final[Mapping[Task, Callable[[Work, Failure | None, Services], Awaitab
     Task.WELCOME: welcome,
     Task.MARK: mark,
     Task.LOOK: look,
+    Task.LOST: lost,
 }
 """Who does which task."""
 

@@ -20,11 +20,12 @@ class Part(StrEnum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """
-    ``result`` is ``marked``, ``welcomed`` or ``skipped``, of a second look ``kept`` or ``repeated``; ``reason`` says
-    why, ``channel`` whose customer it is.
+    ``result`` is ``marked``, ``welcomed`` or ``skipped``, of a second look ``kept`` or ``repeated``, of a customer who
+    went ``lost`` or ``transferred``; ``reason`` says why, ``channel`` whose customer it is.
 
     ``parts`` says of a mark what became of ``remark`` and ``tags``. ``trouble`` is what a person should look at, though
     the work is done. ``look`` is what is to be looked at once more, ``digest`` tells the remark that was written.
+    ``came_at`` and ``state`` are what the relation says of when and whence the customer came, if it was read.
     """
 
     result: str
@@ -34,3 +35,5 @@ class Outcome:
     trouble: Failure | None = None
     look: MarkWritten | None = None
     digest: str = ""
+    came_at: int = 0
+    state: str | None = None

@@ -31,6 +31,7 @@ from shared.domain.errors import (
 )
 from shared.domain.events import CustomerHalfAdded, Lane, Task, Work
 from shared.domain.marks import WELCOME_SECONDS
+from shared.domain.relations import GONE
 from shared.queue.message import Failure, Message
 from shared.queue.port import RETRY_DELAYS, STALE_SECONDS
 
@@ -211,7 +212,7 @@ def _decide_early(work: Work, failure: Failure, *, attempts: int, age: float) ->
     half = isinstance(work, CustomerHalfAdded)
     delays, horizon = (HALF, HALF_HORIZON) if half else (EARLY, EARLY_HORIZON)
     if age >= horizon:
-        return Settle(reason="never_accepted" if half else "gone")
+        return Settle(reason="never_accepted" if half else GONE)
     return Retry(delay=delays[min(attempts, len(delays) - 1)], counted=True, failure=failure)
 
 

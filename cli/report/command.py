@@ -1,6 +1,7 @@
-"""`qudao report`: where customers came from, asked of WeCom itself."""
+"""`qudao report`: where customers came from, as the journal remembers it, or asked of WeCom itself."""
 
 import re
+import sys
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
@@ -10,14 +11,14 @@ from typing import Annotated, Final
 import typer
 from rich.console import Console
 
-from cli.compose.deployment import kept_ways, open_deployment
+from cli.compose.deployment import kept_ways, open_deployment, open_state
 from cli.compose.files import read_channels
 from cli.compose.services import open_api
 from cli.failures import FAILED, fail, run_async
 from cli.options import AsJson, Channel, Staff
-from cli.output import print_json
+from cli.output import moment, print_json
 from cli.progress import Bar
-from cli.report.data import document
+from cli.report.data import Coverage, document
 from cli.report.files import Files
 from cli.report.table import print_report
 from cli.times import CLOCK
@@ -25,11 +26,11 @@ from shared.domain.channels.model import Channels
 from shared.domain.errors import ConfigurationError
 from shared.domain.events import Lane
 from shared.domain.reports.census import Census
-from shared.domain.reports.figures import Dimension, Period
+from shared.domain.reports.figures import Dimension, Period, ReadFrom
 from shared.logs import configure_logging
-from shared.settings import Need, load_settings
+from shared.settings import Need, Settings, load_settings
 from workers.jobs.backfill import choose_channels
-from workers.jobs.report import count_customers
+from workers.jobs.report import begins_at, count_customers, recollect
 from workers.jobs.walk import Walk
 
 _LAST_DAYS: Final = 30
@@ -42,6 +43,7 @@ LastDay = Annotated[str | None, typer.Option(help="Last day: 2026-11-30. [defaul
 TableCsv = Annotated[Path | None, typer.Option("--csv", help="Write the table to this CSV file.")]
 Png = Annotated[Path | None, typer.Option("--png", help="Write a chart for a slide to this PNG file.")]
 Html = Annotated[Path | None, typer.Option("--html", help="Write a page with charts and tables to this file.")]
+FromWeCom = Annotated[bool, typer.Option("--from-wecom", help="Ask WeCom, though the journal could tell.")]
 Title = Annotated[str, typer.Option(help="Title of the chart and the page.")]
 
 
@@ -55,6 +57,7 @@ def report(
     png: Png = None,
     html: Html = None,
     title: Title = "Customers by channel",
+    from_wecom: FromWeCom = False,
     as_json: AsJson = False,
 ) -> None:
     """Tell where customers came from, by channel, day and member. Days are those of QUDAO_TIME_ZONE."""
@@ -66,7 +69,7 @@ def report(
         staff=staff or (),
         files=Files(csv=csv, png=png, html=html, title=title),
     )
-    run_async(lambda: _report(asked, as_json=as_json))
+    run_async(lambda: _report(asked, from_wecom=from_wecom, as_json=as_json))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,36 +84,57 @@ class _Asked:
     files: Files
 
 
-async def _report(asked: _Asked, *, as_json: bool) -> int:
-    settings = load_settings(Need.API)
+async def _report(asked: _Asked, *, from_wecom: bool, as_json: bool) -> int:
+    settings = load_settings(Need.API if from_wecom else Need.STATE)
     channels = read_channels(settings.channels, settings.time_zone)
-    census = _census(asked, channels, (await kept_ways(settings)).pruned)
+    period, census = _census(asked, channels, (await kept_ways(settings)).pruned)
     configure_logging("warning", settings.log_format)
+    coverage = None if from_wecom else await _from_journal(settings, channels, asked.staff, period, census)
+    coverage = coverage or await _from_wecom(load_settings(Need.API), channels, asked.staff, census)
+    found = replace(census.report(), read_from=coverage.read_from, unread=tuple(coverage.unread))
+    if as_json:
+        print_json(document(found, asked.by, coverage))
+    else:
+        print_report(found, asked.by, Console())
+    asked.files.write(found, asked.by)  # last: a full disk does not take what was counted along
+    if coverage.unread:
+        fail(FAILED, *(f"{staff}: not counted, {reason}" for staff, reason in coverage.unread.items()))
+    return 0
+
+
+async def _from_journal(
+    settings: Settings, channels: Channels, staff: Sequence[str], period: Period, census: Census
+) -> Coverage | None:
+    """Count what the journal remembers; None, having said why, when it does not reach back to the first day."""
+    async with open_state(settings) as state:
+        kept_since = await state.journal.kept_since()
+        if kept_since > begins_at(period, channels.zone):
+            whole = datetime.fromtimestamp(kept_since, channels.zone).date() + timedelta(days=1)
+            begins = moment(kept_since, settings.time_zone)
+            sys.stderr.write(f"qudao: asking WeCom: the journal begins at {begins}, and does from --since {whole} on\n")
+            return None
+        members = await recollect(state.journal, census, period, staff, channels)
+    return Coverage(read_from=ReadFrom.JOURNAL, relations=census.read, members=members)
+
+
+async def _from_wecom(settings: Settings, channels: Channels, staff: Sequence[str], census: Census) -> Coverage:
     async with open_deployment(settings) as deployment, open_api(settings, deployment, Lane.BULK) as wecom:
         with _bar(census) as bar:
             walk = await count_customers(
                 wecom,
                 census,
-                asked.staff,
+                staff,
                 channels,
                 deployment.state.journal,
                 on_walk=lambda walk: _show(bar, walk, census),
                 notify=bar.notify,
             )
-    found = replace(census.report(), unread=tuple(walk.unread))
-    if as_json:
-        print_json(document(found, asked.by, relations_read=census.read, members=walk.members, unread=walk.unread))
-    else:
-        print_report(found, asked.by, Console())
-    asked.files.write(found, asked.by)  # last: a full disk does not take what was counted along
-    if walk.unread:
-        fail(FAILED, *(f"{staff}: not counted, {reason}" for staff, reason in walk.unread.items()))
-    return 0
+    return Coverage(read_from=ReadFrom.WECOM, relations=census.read, members=walk.members, unread=walk.unread)
 
 
-def _census(asked: _Asked, channels: Channels, pruned: Collection[str]) -> Census:
+def _census(asked: _Asked, channels: Channels, pruned: Collection[str]) -> tuple[Period, Census]:
     """
-    Return an empty census of what is asked for, having made sure that its outcome can be written.
+    Return the period and an empty census of what is asked for, having made sure that its outcome can be written.
 
     Raises:
         ConfigurationError: An option is wrong; the problems of all options.
@@ -128,7 +152,7 @@ def _census(asked: _Asked, channels: Channels, pruned: Collection[str]) -> Censu
     problems += asked.files.problems()
     if problems or period is None:
         raise ConfigurationError(problems)
-    return Census(channels, period, only or (), pruned)
+    return period, Census(channels, period, only or (), pruned)
 
 
 def period_of(since: str | None, until: str | None, *, today: date) -> Period:

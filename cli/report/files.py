@@ -44,7 +44,7 @@ class Files:
             dimensions = by or BY_CHANNEL
             with sheet(self.csv, headings(dimensions)) as add:
                 for row in report.rows(*dimensions):
-                    add(sheet_row(row, dimensions))
+                    add(sheet_row(row, dimensions, report))
             _say_written(self.csv)
         if self.png:
             from cli.report.png import png_bytes  # noqa: PLC0415 - matplotlib is slow to import, and seldom asked for

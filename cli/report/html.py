@@ -10,7 +10,7 @@ from typing import Final
 
 from cli.report.colours import CHANNELS, OTHERS, colours
 from cli.report.svg import time_chart
-from cli.report.words import EXPLANATION, cell_of, heading, marked_share, nobody, slip_text
+from cli.report.words import cell_of, explanation, heading, marked_share, nobody, slip_text
 from shared.domain.reports.charts import Chart, Shade, chart
 from shared.domain.reports.figures import Count, Dimension, Report, Row, SourceKind
 
@@ -77,7 +77,7 @@ def _contents(report: Report) -> Iterator[str]:
     yield _table(report, Dimension.STAFF)
     yield "<h2>By day</h2>\n<details><summary>Show each day</summary>"
     yield _table(report, Dimension.DAY)
-    yield f'</details>\n<p class="faint">{escape(EXPLANATION)}</p>'
+    yield f'</details>\n<p class="faint">{escape(explanation(report))}</p>'
 
 
 def _totals(report: Report) -> str:
@@ -88,6 +88,7 @@ def _totals(report: Report) -> str:
         "marked": marked_share(total),
         "a person wrote the remark": f"{total.person_wrote:,}",
         "ours, older": f"{total.ours_older:,}",
+        **({"lost": f"{total.lost:,}"} if report.knows_lost else {}),
     }
     return "<dl>" + "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in figures.items()) + "</dl>"
 
@@ -117,13 +118,13 @@ def _table(report: Report, dimension: Dimension, palette: Sequence[str] = ()) ->
         [
             '<div class="wide"><table>\n<thead><tr>',
             f'<th class="name">{dimension.value}</th>',
-            *(f"<th>{name}</th>" for name in ("customers", "relations", "marked", "person wrote", "ours, older")),
+            *(f"<th>{name}</th>" for name in _headings(report)),
             '<th class="bar"></th></tr></thead>\n<tbody>',
             *(
-                _row(row, dimension, row.count.customers / largest, _colour(row, number, palette))
+                _row(row, dimension, row.count.customers / largest, _colour(row, number, palette), report)
                 for number, row in enumerate(rows)
             ),
-            f'</tbody>\n<tfoot><tr><td class="name">total</td>{_figures(report.total)}<td class="bar"></td>',
+            f'</tbody>\n<tfoot><tr><td class="name">total</td>{_figures(report.total, report)}<td class="bar"></td>',
             "</tr></tfoot></table></div>",
         ]
     )
@@ -137,14 +138,21 @@ def _colour(row: Row, number: int, palette: Sequence[str]) -> str:
     return palette[number] if number < len(palette) and "--" not in palette[number] else OTHERS[Shade.REST]
 
 
-def _row(row: Row, dimension: Dimension, share: float, colour: str) -> str:
+def _headings(report: Report) -> list[str]:
+    lost = ["lost"] if report.knows_lost else []
+    return ["customers", "relations", "marked", "person wrote", "ours, older", *lost]
+
+
+def _row(row: Row, dimension: Dimension, share: float, colour: str, report: Report) -> str:
     name = escape(cell_of(row, dimension))
     stranger = " stranger" if row.source and row.source.key is None else ""
     key = f" <small>{escape(row.source.key)}</small>" if row.source and row.source.key else ""
     bar = f'<span style="width:{100 * share:.1f}%;background:{colour}"></span>' if row.count.customers else ""
-    return f'<tr><td class="name{stranger}">{name}{key}</td>{_figures(row.count)}<td class="bar">{bar}</td></tr>\n'
+    figures = _figures(row.count, report)
+    return f'<tr><td class="name{stranger}">{name}{key}</td>{figures}<td class="bar">{bar}</td></tr>\n'
 
 
-def _figures(count: Count) -> str:
-    figures = (count.customers, count.relations, marked_share(count), count.person_wrote, count.ours_older)
+def _figures(count: Count, report: Report) -> str:
+    lost = [count.lost] if report.knows_lost else []
+    figures = (count.customers, count.relations, marked_share(count), count.person_wrote, count.ours_older, *lost)
     return "".join(f"<td>{figure if isinstance(figure, str) else f'{figure:,}'}</td>" for figure in figures)

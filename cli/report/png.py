@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 
 from cli.fonts import cjk_font_file
 from cli.report.colours import colours
-from cli.report.words import heading, nobody
+from cli.report.words import customers_text, heading, nobody
 from shared.domain.reports.charts import Chart, Interval, chart
 from shared.domain.reports.figures import Period, Report
 
@@ -66,7 +66,7 @@ def _draw(figure: Figure, report: Report, title: str) -> None:
         figure.text(0.5, 0.45, nobody(report), fontsize=17, color=_FAINT, ha="center", va="center")
         return
     figure.text(0.955, 0.925, f"{total.customers:,}", fontsize=25, ha="right", va="center")
-    figure.text(0.955, 0.862, "customers", fontsize=13, color=_FAINT, ha="right", va="center")
+    figure.text(0.955, 0.862, customers_text(report), fontsize=13, color=_FAINT, ha="right", va="center")
     data = chart(report, bars=_MOST_BARS, channels=_MOST_CHANNELS)
     _draw_time(figure.add_axes((0.075, 0.1, 0.515, 0.67)), data)
     _draw_channels(figure.add_axes((0.765, 0.1, 0.205, 0.67)), data)

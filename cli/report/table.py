@@ -9,7 +9,7 @@ from rich.console import Console, RenderableType
 from rich.table import Column, Table
 from rich.text import Text
 
-from cli.report.words import EXPLANATION, cell_of, heading, marked_share, nobody, slip_text, span
+from cli.report.words import cell_of, explanation, heading, marked_share, nobody, slip_text, span
 from shared.domain.reports.charts import chart
 from shared.domain.reports.figures import BY_CHANNEL, Count, Dimension, Report, Row
 
@@ -28,7 +28,7 @@ def print_report(report: Report, by: Sequence[Dimension], console: Console) -> N
         console.print(_table(report, by or BY_CHANNEL), width=width)
         if not by:
             console.print(_time_chart(report), width=width)
-        console.print(Text(EXPLANATION, style="dim"), width=width)
+        console.print(Text(explanation(report), style="dim"), width=width)
     if report.undated:
         console.print(Text(f"{report.undated:,} relations have no date and are not counted"), width=width)
     for slip in report.slips:
@@ -40,7 +40,7 @@ def _table(report: Report, by: Sequence[Dimension]) -> Table:
     largest = max(row.count.customers for row in rows)
     table = Table(
         *(Column(name, no_wrap=True, overflow="ellipsis", max_width=26) for name in _name_headings(by)),
-        *(Column(name, justify="right", no_wrap=True) for name in ("customers", "relations", "marked")),
+        *(Column(name, justify="right", no_wrap=True) for name in _figure_headings(report)),
         Column("", ratio=1, min_width=6),
         box=box.SIMPLE_HEAD,
         show_footer=False,
@@ -49,10 +49,10 @@ def _table(report: Report, by: Sequence[Dimension]) -> Table:
         padding=(0, 1, 0, 0),
     )
     for row in rows:
-        table.add_row(*_names(row, by), *_figures(row.count), _bar(row.count.customers, largest))
+        table.add_row(*_names(row, by), *_figures(row.count, report), _bar(row.count.customers, largest))
     table.add_section()
     names = ["total", *[""] * (len(_name_headings(by)) - 1)]
-    table.add_row(*names, *_figures(report.total), "", style="bold")
+    table.add_row(*names, *_figures(report.total, report), "", style="bold")
     return table
 
 
@@ -70,8 +70,13 @@ def _names(row: Row, by: Sequence[Dimension]) -> list[RenderableType]:
     return names
 
 
-def _figures(count: Count) -> list[str]:
-    return [f"{count.customers:,}", f"{count.relations:,}", marked_share(count)]
+def _figure_headings(report: Report) -> list[str]:
+    return ["customers", "relations", "marked", *(["lost"] if report.knows_lost else [])]
+
+
+def _figures(count: Count, report: Report) -> list[str]:
+    figures = [f"{count.customers:,}", f"{count.relations:,}", marked_share(count)]
+    return [*figures, f"{count.lost:,}"] if report.knows_lost else figures
 
 
 def _time_chart(report: Report) -> Table:

@@ -8,6 +8,13 @@ EXPLANATION = (
     "marked: remark and description are as the channel wants them."
 )
 
+LOST = " lost: of the relations, those that have ended since."
+
+
+def explanation(report: Report) -> str:
+    """Return what the figures of *report* mean."""
+    return EXPLANATION + LOST if report.knows_lost else EXPLANATION
+
 
 def heading(report: Report) -> str:
     """Return which days *report* is about, and whether anybody is missing from it."""
@@ -33,6 +40,12 @@ def marked_share(count: Count) -> str:
     """Return the share of relations that are marked, of those to be marked; a dash where none is."""
     # Rounded down: 100 % is said of all alone.
     return f"{100 * count.marked // count.to_mark} %" if count.to_mark else "-"
+
+
+def customers_text(report: Report) -> str:
+    """Return what stands below the number of customers, with the relations lost where that is known."""
+    lost = report.total.lost
+    return f"customers; {lost:,} {'relation' if lost == 1 else 'relations'} lost" if report.knows_lost else "customers"
 
 
 def span(period: Period, interval: Interval) -> str:

@@ -32,6 +32,7 @@ class Task(StrEnum):
     WELCOME = "welcome"
     MARK = "mark"
     LOOK = "look"
+    LOST = "lost"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,25 +114,27 @@ class CustomerEdited:
     state: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CustomerRemoved:
-    """``del_external_contact``: the member removed the customer. ``source`` may be ``DELETE_BY_TRANSFER``."""
+class LostBy(StrEnum):
+    """Who ended a relation."""
 
-    corp: CorpId
-    staff: StaffUserId
-    customer: ExternalUserId
-    created_at: int
-    source: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StaffRemoved:
+    CUSTOMER = "by_customer"
     """``del_follow_user``: the customer removed the member; no API tells it."""
+    MEMBER = "by_member"
+    """``del_external_contact``: the member removed the customer."""
+    TRANSFER = "by_transfer"
+    """The same with Source ``DELETE_BY_TRANSFER``: the customer was handed to another member, and is not lost."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CustomerLost:
+    """A customer and a member are contacts no longer. ``state`` is empty: no such event carries one."""
 
     corp: CorpId
     staff: StaffUserId
     customer: ExternalUserId
     created_at: int
+    by: LostBy
+    state: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,15 +221,22 @@ class Unreadable:
     reason: str
 
 
-Work = CustomerAdded | CustomerHalfAdded | CustomerEdited | ChatArchiveApproved | RelationFound | MarkWritten
+Work = (
+    CustomerAdded
+    | CustomerHalfAdded
+    | CustomerEdited
+    | CustomerLost
+    | ChatArchiveApproved
+    | RelationFound
+    | MarkWritten
+)
 """What a queue carries."""
 
 Event = (
     CustomerAdded
     | CustomerHalfAdded
     | CustomerEdited
-    | CustomerRemoved
-    | StaffRemoved
+    | CustomerLost
     | TransferFailed
     | ChatArchiveApproved
     | GroupChatChanged
@@ -240,7 +250,8 @@ Event = (
 
 def welcome_code_of(work: Work) -> str:
     """Return the WelcomeCode of *work*, or ""."""
-    return "" if isinstance(work, RelationFound | CustomerEdited | MarkWritten) else work.welcome_code
+    silent = RelationFound | CustomerEdited | CustomerLost | MarkWritten
+    return "" if isinstance(work, silent) else work.welcome_code
 
 
 def event_id(work: Work) -> EventId:
@@ -257,6 +268,7 @@ def event_id(work: Work) -> EventId:
         str(work.created_at),
         work.state,
         welcome_code_of(work),
+        *((work.by,) if isinstance(work, CustomerLost) else ()),
     )
     return EventId(sha256("\0".join(fields).encode()).hexdigest()[:32])
 
@@ -268,6 +280,8 @@ def lanes_of(event: Event | Work) -> tuple[Lane, ...]:
             return (Lane.FAST, Lane.LIVE) if event.welcome_code else (Lane.LIVE,)
         case CustomerEdited():
             return (Lane.LIVE,) if event.state else ()
+        case CustomerLost():
+            return (Lane.LIVE,)
         case ChatArchiveApproved():
             return (Lane.FAST,) if event.welcome_code else ()
         case RelationFound() | MarkWritten():
@@ -283,6 +297,8 @@ def task_of(work: Work, lane: Lane) -> Task:
             return Task.WELCOME
         case MarkWritten():
             return Task.LOOK
+        case CustomerLost():
+            return Task.LOST
         case CustomerAdded() | CustomerHalfAdded() | CustomerEdited() | RelationFound():
             return Task.WELCOME if lane is Lane.FAST else Task.MARK
         case _:

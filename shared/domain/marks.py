@@ -162,6 +162,12 @@ def states_disagree(work: Work, relation: Relation, channels: Channels) -> bool:
     return told is not None and read is not None and told is not read
 
 
+def counted_state(work: Work, relation: Relation, channels: Channels) -> str:
+    """Return the state that says where the customer came from: the event's if it looks like ours, else the details'."""
+    ours = channels.by_state(work.state) is not None or looks_like_ours(work.state)
+    return work.state if ours else relation.state
+
+
 def is_unset(relation: Relation) -> bool:
     """Tell whether nobody wrote the remark: an unset one comes back as the nickname, or empty."""
     return clean(relation.remark) in ("", clean(relation.name))

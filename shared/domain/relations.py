@@ -2,9 +2,13 @@
 
 from dataclasses import dataclass
 from hashlib import sha256
+from typing import Final
 
 from shared.domain.ids import ExternalUserId, StaffUserId, TagId
 from shared.domain.remarks import as_stored
+
+GONE: Final = "gone"
+"""Reason of work that ended because the two are contacts no longer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,6 +5,7 @@ The body holds personal data and is never logged or put in a header; the notes h
 """
 
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from typing import Any, Final
 
 import orjson
@@ -15,6 +16,8 @@ from shared.domain.events import (
     CustomerAdded,
     CustomerEdited,
     CustomerHalfAdded,
+    CustomerLost,
+    LostBy,
     MarkWritten,
     RelationFound,
     Replaces,
@@ -29,11 +32,13 @@ _KINDS: Final[dict[str, type[Work]]] = {
     "customer_added": CustomerAdded,
     "customer_half_added": CustomerHalfAdded,
     "customer_edited": CustomerEdited,
+    "customer_lost": CustomerLost,
     "chat_archive_approved": ChatArchiveApproved,
     "relation_found": RelationFound,
     "mark_written": MarkWritten,
 }
 _NUMBERS: Final = {"created_at", "written_at"}
+_CHOICES: Final[dict[str, type[StrEnum]]] = {"replaces": Replaces, "by": LostBy}
 _NAMES: Final = {kind: name for name, kind in _KINDS.items()}
 
 
@@ -122,11 +127,12 @@ def decode(body: bytes) -> Work:
     for name, value in known.items():
         if not isinstance(value, int if name in _NUMBERS else str) or isinstance(value, bool):
             raise PoisonMessage(f"field {name} has the wrong type")
+    for name in known.keys() & _CHOICES.keys():
+        try:
+            known[name] = _CHOICES[name](known[name])
+        except ValueError as error:
+            raise PoisonMessage(f"field {name} has an unknown value") from error
     try:
-        if "replaces" in known:
-            known["replaces"] = Replaces(known["replaces"])
         return kind(**known)
     except TypeError as error:
         raise PoisonMessage("a required field is missing") from error
-    except ValueError as error:
-        raise PoisonMessage("field replaces has an unknown value") from error

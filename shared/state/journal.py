@@ -5,13 +5,17 @@ It holds ids and digests, no names and no texts. An entry is durable before its 
 same end of the same event adds nothing.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Final, Protocol
 
 from shared.domain.ids import EventId, ExternalUserId, StaffUserId
 from shared.domain.marks import is_unset
 from shared.domain.relations import Relation, remark_digest
+from shared.domain.reports.recollection import Told
+
+TOLD: Final = ", ".join(Told._fields)
+"""The columns of what is told of relations."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,12 +25,14 @@ class JournalEntry:
 
     Attributes:
         at: When, in Unix seconds.
-        task: What was to be done: ``welcome``, ``mark`` or ``look``.
-        result: How it ended: ``marked``, ``welcomed``, ``skipped``, ``repeated``, ``settled`` or ``parked``.
+        task: What was to be done: ``welcome``, ``mark`` or ``look``; or ``lost``, to be noted only.
+        result: How it ended: ``marked``, ``welcomed``, ``skipped``, ``repeated``, ``lost``, ``transferred``,
+            ``settled`` or ``parked``.
         reason: Why, in a word or a constant sentence.
         channel: Its key; empty where there is none.
-        state: As the event or the details told it.
+        state: The one that says where the customer came from, the event's or the details'.
         digest: Of the remark that was written; empty when none was.
+        created_at: When the customer came, in Unix seconds; of ``lost``, when they went. 0 when it is not known.
     """
 
     event_id: EventId
@@ -39,6 +45,7 @@ class JournalEntry:
     channel: str = ""
     state: str = ""
     digest: str = ""
+    created_at: int = 0
 
 
 class CustomerJournal(Protocol):
@@ -61,12 +68,35 @@ class CustomerJournal(Protocol):
         """Return what happened to *customer*, oldest first."""
         ...
 
+    async def kept_since(self) -> float:
+        """Return since when, in Unix seconds, all entries are there: it began then, or older ones were let go."""
+        ...
+
+    async def members(self) -> frozenset[StaffUserId]:
+        """Return all whose customers there are entries of, each as spelled there."""
+        ...
+
+    async def tell(self, since: float, hear: Callable[[Iterable[Told]], None]) -> None:
+        """
+        Hand to *hear*, in pieces, what the entries from *since* (Unix seconds) on tell of relations.
+
+        Those of one customer come together, in the order in which they were made. Another thread may call *hear*.
+
+        Raises:
+            QueueUnavailable: Not all could be read.
+        """
+        ...
+
     async def forget(self, customer: ExternalUserId, now: float) -> int:
         """Remove all entries of *customer*; return how many there were. That it was done, not for whom, is kept."""
         ...
 
     async def expire(self, before: float) -> int:
-        """Remove some of the entries from *before* (Unix seconds) and return how many; 0 when none are left."""
+        """
+        Remove some of the entries from before *before* (Unix seconds) and return how many; 0 when none are left.
+
+        Where any were removed the journal is kept since *before*.
+        """
         ...
 
 

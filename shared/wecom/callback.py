@@ -26,10 +26,10 @@ from shared.domain.events import (
     CustomerAdded,
     CustomerEdited,
     CustomerHalfAdded,
-    CustomerRemoved,
+    CustomerLost,
     Event,
     GroupChatChanged,
-    StaffRemoved,
+    LostBy,
     TagChanged,
     TransferFailed,
     UnknownEvent,
@@ -40,6 +40,7 @@ from shared.wecom.crypto import Keyring
 from shared.wecom.fields import read_fields, read_message
 
 _MAX_NAME: Final = 64
+_TRANSFER: Final = "DELETE_BY_TRANSFER"
 
 _ENVELOPE: Final = frozenset({"Encrypt"})
 _MESSAGE: Final = frozenset(
@@ -203,9 +204,10 @@ def _contact_event(fields: dict[str, str], change: str, corp: CorpId) -> Event:
         case "edit_external_contact":
             return CustomerEdited(**_relation(fields, corp), state=state)
         case "del_external_contact":
-            return CustomerRemoved(**_relation(fields, corp), source=fields.get("Source", ""))
+            by = LostBy.TRANSFER if fields.get("Source") == _TRANSFER else LostBy.MEMBER
+            return CustomerLost(**_relation(fields, corp), by=by)
         case "del_follow_user":
-            return StaffRemoved(**_relation(fields, corp))
+            return CustomerLost(**_relation(fields, corp), by=LostBy.CUSTOMER)
         case "transfer_fail":
             return TransferFailed(**_relation(fields, corp), reason=fields.get("FailReason", ""))
         case "msg_audit_approved":

@@ -1,8 +1,10 @@
 """A journal in memory."""
 
-from collections.abc import Collection, Sequence
+import time
+from collections.abc import Callable, Collection, Iterable, Sequence
 
-from shared.domain.ids import ExternalUserId
+from shared.domain.ids import ExternalUserId, StaffUserId
+from shared.domain.reports.recollection import Told
 from shared.state.journal import JournalEntry
 
 
@@ -11,6 +13,7 @@ class MemoryJournal:
 
     def __init__(self) -> None:
         self.entries: list[JournalEntry] = []
+        self.since = time.time()
 
     async def note(self, entry: JournalEntry) -> None:
         """Add *entry*, unless this end of this event is there already."""
@@ -26,6 +29,20 @@ class MemoryJournal:
         """Return what happened to *customer*."""
         return sorted((each for each in self.entries if each.customer == customer), key=lambda each: each.at)
 
+    async def kept_since(self) -> float:
+        """Return since when all entries are there."""
+        return self.since
+
+    async def members(self) -> frozenset[StaffUserId]:
+        """Return all whose customers there are entries of."""
+        return frozenset(each.staff for each in self.entries)
+
+    async def tell(self, since: float, hear: Callable[[Iterable[Told]], None]) -> None:
+        """Hand to *hear* what the entries from *since* on tell of relations."""
+        entries = [each for each in self.entries if each.at >= since and each.task != "welcome"]
+        entries.sort(key=lambda each: (each.customer, each.at))
+        hear(Told(*(getattr(each, name) for name in Told._fields)) for each in entries)
+
     async def forget(self, customer: ExternalUserId, now: float) -> int:
         """Remove all entries of *customer*."""
         del now
@@ -37,4 +54,7 @@ class MemoryJournal:
         """Remove the entries from *before*."""
         count = len(self.entries)
         self.entries = [each for each in self.entries if each.at >= before]
-        return count - len(self.entries)
+        removed = count - len(self.entries)
+        if removed:
+            self.since = max(self.since, before)
+        return removed

@@ -158,10 +158,19 @@ class TestAccepting:
     async def test_nobody_handles_it(self):
         """A known kind that nobody handles is answered 200, counted under its name, and not published."""
         async with running_ingress() as ingress:
-            sent = post(ADD_EVENT.replace("add_external_contact", "del_follow_user"))
+            sent = post(ADD_EVENT.replace("add_external_contact", "transfer_fail"))
             assert await ingress.post(sent) == (200, b"")
-            assert ingress.count("qudao_callbacks_ignored_total", kind="StaffRemoved") == 1
+            assert ingress.count("qudao_callbacks_ignored_total", kind="TransferFailed") == 1
             assert await ingress.waiting() == {}
+
+    @pytest.mark.parametrize("change", ["del_follow_user", "del_external_contact"])
+    async def test_a_customer_who_is_lost(self, change):
+        """No API tells it later: the event is made durable as any other work, once for all its copies."""
+        async with running_ingress() as ingress:
+            for _ in range(2):
+                assert await ingress.post(post(ADD_EVENT.replace("add_external_contact", change))) == (200, b"")
+            assert ingress.count("qudao_callbacks_ignored_total", kind="CustomerLost") == 0
+            assert await ingress.waiting() == {"live": 1}
 
     async def test_no_answer_before_it_is_durable(self):
         """While the publish is on its way there is no answer."""

@@ -10,6 +10,7 @@ from dataclasses import replace
 from shared.domain.errors import TooEarly
 from shared.domain.events import MarkWritten, RelationFound, Replaces, Work
 from shared.domain.marks import Skip, decide_mark
+from shared.domain.relations import GONE
 from shared.domain.remarks import same_text
 from shared.queue.message import Failure
 from shared.state.journal import recognised
@@ -29,7 +30,7 @@ async def look(work: Work, before: Failure | None, services: Services) -> Outcom
     try:
         read = await services.looks.relation(work, services.wecom)
     except TooEarly:
-        return Outcome(result="skipped", reason="gone")
+        return Outcome(result="skipped", reason=GONE)
     (relation,) = await recognised(services.journal, [read])
     as_before = same_text(relation.remark, work.remark_before)
     found = RelationFound(

@@ -10,6 +10,7 @@ about to go out, and read again then if the last look is more than a second old.
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Final, NoReturn
 
 from shared.domain.channels.model import Channel
@@ -29,7 +30,15 @@ from shared.domain.errors import (
     WeComError,
 )
 from shared.domain.events import CustomerEdited, MarkWritten, RelationFound, Work
-from shared.domain.marks import Mark, Skip, SkipReason, decide_mark, missing_tag_ids, states_disagree
+from shared.domain.marks import (
+    Mark,
+    Skip,
+    SkipReason,
+    counted_state,
+    decide_mark,
+    missing_tag_ids,
+    states_disagree,
+)
 from shared.domain.relations import Relation, remark_digest
 from shared.queue.message import Failure
 from shared.state.journal import recognised
@@ -69,7 +78,10 @@ async def mark(work: Work, before: Failure | None, services: Services) -> Outcom
     if before is not None and before.endpoint in (REMARK, MARK_TAG):
         _require_open(before.endpoint, work, services)
     async with services.wecom.relation(work.staff, work.customer) as writer:
-        return await _Marking(work, writer, services).run()
+        marking = _Marking(work, writer, services)
+        outcome = await marking.run()
+    seen = marking.seen
+    return replace(outcome, came_at=seen.created_at, state=counted_state(work, seen, services.channels))
 
 
 class _Marking:
@@ -84,6 +96,12 @@ class _Marking:
         self._failures: list[QudaoError] = []
         self._digest = ""
         self._decided: tuple[tuple[object, ...], Mark | Skip] | None = None
+
+    @property
+    def seen(self) -> Relation:
+        """Return the relation as it was read last; nothing ends before it was."""
+        assert self._view.seen is not None, "what is decided was read before"
+        return self._view.seen
 
     async def run(self) -> Outcome:
         wecom = self._services.wecom
@@ -190,14 +208,12 @@ class _Marking:
         if self._failures:
             _raise(self._failures)
         if Part.WRITTEN in self._parts.values():
-            seen = self._view.seen
-            assert seen is not None, "what is written was read before"
             return Outcome(
                 result="marked",
-                reason=STATES_DISAGREE if states_disagree(self._work, seen, self._services.channels) else "",
+                reason=STATES_DISAGREE if states_disagree(self._work, self.seen, self._services.channels) else "",
                 channel=decision.channel or "",
                 parts=dict(self._parts),
-                look=self._written(seen),
+                look=self._written(self.seen),
                 digest=self._digest,
             )
         if isinstance(decision, Skip):

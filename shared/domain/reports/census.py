@@ -1,20 +1,21 @@
 """
 Count relations for a report while they stream by.
 
-What is kept grows by a few numbers for each customer and relation of the period, and by one group for each channel, day
-and member that meet; nothing of what WeCom tells of a customer is kept.
+What is kept grows by a few numbers for each customer of the period who is not closed, and by one group for each
+channel, day and member that meet; nothing of what WeCom tells of a customer is kept.
 """
 
 from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
+from enum import StrEnum
 from itertools import islice
 from typing import Final
 
 from shared.domain.channels.model import ChannelKey, Channels, looks_like_ours
 from shared.domain.events import RelationFound
-from shared.domain.ids import CorpId, StaffUserId
+from shared.domain.ids import CorpId, ExternalUserId, StaffUserId
 from shared.domain.marks import Skip, SkipReason, decide_mark
 from shared.domain.relations import Relation
 from shared.domain.reports.figures import (
@@ -42,6 +43,22 @@ _SLIPS_TOLD: Final = 10
 _UNKNOWN_SHOWN: Final = 20
 
 
+class Standing(StrEnum):
+    """What is known of the mark of a relation that came through a channel, by the name of the count it goes into."""
+
+    MARKED = "marked"
+    PERSON_WROTE = "person_wrote"
+    OURS_OLDER = "ours_older"
+
+
+STANDINGS: Final = {
+    SkipReason.ALREADY_RIGHT: Standing.MARKED,
+    SkipReason.PERSON_WROTE: Standing.PERSON_WROTE,
+    SkipReason.OURS_OLDER: Standing.OURS_OLDER,
+}
+"""What a decision not to write says of the mark."""
+
+
 @dataclass(slots=True)
 class _Cell:
     """A group in the making, with its counts so far."""
@@ -55,6 +72,18 @@ class _Cell:
     marked: int = 0
     person_wrote: int = 0
     ours_older: int = 0
+    lost: int = 0
+
+    def stands(self, standing: Standing | None) -> None:
+        """Count a relation that is to be marked."""
+        self.to_mark += 1
+        match standing:
+            case Standing.MARKED:
+                self.marked += 1
+            case Standing.PERSON_WROTE:
+                self.person_wrote += 1
+            case Standing.OURS_OLDER:
+                self.ours_older += 1
 
     def finished(self, source: Source) -> Cell:
         count = Count(**{name: getattr(self, name) for name in COUNTS})
@@ -100,18 +129,54 @@ class Census:
         self.read = 0
 
     def add(self, relation: Relation) -> None:
-        """Count *relation*, which must not have been counted before."""
+        """Count *relation* as WeCom shows it, which must not have been counted before."""
+        cell = self._cell_of(relation.staff, relation.customer, relation.state, relation.created_at)
+        if cell is not None and cell.source.kind is SourceKind.CHANNEL:
+            cell.stands(self._judge(relation))
+
+    def add_remembered(
+        self,
+        *,
+        staff: StaffUserId,
+        customer: ExternalUserId,
+        state: str,
+        created_at: int,
+        standing: Standing | None,
+        lost: bool,
+    ) -> None:
+        """Count a relation as the journal remembers it, which must not have been counted before."""
+        cell = self._cell_of(staff, customer, state, created_at)
+        if cell is not None:
+            cell.lost += lost
+            if cell.source.kind is SourceKind.CHANNEL:
+                cell.stands(standing)
+
+    def close(self, customer: ExternalUserId) -> None:
+        """Keep *customer* in mind no longer: all their relations were added."""
+        self._first.pop(hash(customer), None)
+
+    def _cell_of(self, staff: StaffUserId, customer: ExternalUserId, state: str, created_at: int) -> _Cell | None:
+        """Return the group that a relation is now counted in; None when it is in none."""
         self.read += 1
-        source = self._source(relation.state)
+        source = self._source(state)
         if source is None:
-            return
-        day = self._day(relation.created_at)
-        if not relation.created_at:
+            return None
+        day = self._day(created_at)
+        if not created_at:
             self._undated += 1
-        elif self._first_day <= day <= self._last_day:
-            self._count(relation, source, day)
-        else:
+            return None
+        if not self._first_day <= day <= self._last_day:
             self._outside += 1
+            return None
+        key = (source, day, staff.casefold())
+        cell = self._cells.get(key)
+        if cell is None:
+            cell = self._cells[key] = _Cell(source=source, day=day, staff=staff)
+        cell.relations += 1
+        if source.kind is not SourceKind.CHANNEL:
+            self._note_stray(state)
+        self._claim(customer, created_at, cell)
+        return cell
 
     def _day(self, created_at: int) -> int:
         """Return the ordinal of the day; a zone's offset changes on a quarter of an hour at the finest."""
@@ -145,18 +210,11 @@ class Census:
             return NO_STATE
         return Source(kind=SourceKind.UNKNOWN_STATE, state=state) if looks_like_ours(state) else FOREIGN
 
-    def _count(self, relation: Relation, source: Source, day: int) -> None:
-        cell = self._cells.setdefault(
-            (source, day, relation.staff.casefold()), _Cell(source=source, day=day, staff=relation.staff)
-        )
-        cell.relations += 1
-        if source.kind is SourceKind.CHANNEL:
-            self._judge(relation, cell)
-        elif relation.state and (relation.state in self._strays or len(self._strays) < _STATES_REMEMBERED):
-            self._strays[relation.state] += 1
-        self._claim(relation, cell)
+    def _note_stray(self, state: str) -> None:
+        if state and (state in self._strays or len(self._strays) < _STATES_REMEMBERED):
+            self._strays[state] += 1
 
-    def _judge(self, relation: Relation, cell: _Cell) -> None:
+    def _judge(self, relation: Relation) -> Standing | None:
         found = RelationFound(
             corp=CorpId(""),
             staff=relation.staff,
@@ -164,24 +222,20 @@ class Census:
             created_at=relation.created_at,
             state=relation.state,
         )
-        cell.to_mark += 1
         decision = decide_mark(found, relation, self._channels)
-        if isinstance(decision, Skip):
-            cell.marked += decision.reason is SkipReason.ALREADY_RIGHT
-            cell.person_wrote += decision.reason is SkipReason.PERSON_WROTE
-            cell.ours_older += decision.reason is SkipReason.OURS_OLDER
+        return STANDINGS.get(decision.reason) if isinstance(decision, Skip) else None
 
-    def _claim(self, relation: Relation, cell: _Cell) -> None:
+    def _claim(self, customer: ExternalUserId, created_at: int, cell: _Cell) -> None:
         """Count the customer in *cell* if no earlier relation has them; of two at once, one and always the same."""
-        customer = hash(relation.customer)
-        before = self._first.get(customer)
+        key = hash(customer)
+        before = self._first.get(key)
         if before is not None:
             at, other = before
-            if (at, _tie(other)) <= (relation.created_at, _tie(cell)):
+            if (at, _tie(other)) <= (created_at, _tie(cell)):
                 return
             other.customers -= 1
         cell.customers += 1
-        self._first[customer] = (relation.created_at, cell)
+        self._first[key] = (created_at, cell)
 
     def _unknown_shown(self) -> dict[Source, Source]:
         """Return what to show the rarer unknown states as, when there are too many to show each."""
@@ -189,11 +243,13 @@ class Census:
         for cell in self._cells.values():
             if cell.source.kind is SourceKind.UNKNOWN_STATE:
                 sizes[cell.source] += cell.relations
-        return {source: MORE_UNKNOWN for source, _ in sizes.most_common()[_UNKNOWN_SHOWN:]}
+        rarer = sorted(sizes, key=lambda source: (-sizes[source], source.state))[_UNKNOWN_SHOWN:]
+        return dict.fromkeys(rarer, MORE_UNKNOWN)
 
     def _slips(self) -> Iterable[Slip]:
         known = [channel.state for channel in self._channels.all]
-        for state, relations in self._strays.most_common(_STATES_COMPARED):
+        strays = sorted(self._strays.items(), key=lambda stray: (-stray[1], stray[0]))
+        for state, relations in strays[:_STATES_COMPARED]:
             hint = PRUNED if state in self._pruned else did_you_mean(state, known).removeprefix("; ")
             if hint:
                 yield Slip(state=state, relations=relations, hint=hint)

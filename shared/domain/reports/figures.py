@@ -29,6 +29,13 @@ BY_CHANNEL: Final = (Dimension.CHANNEL,)
 """How a report is grouped when nobody says."""
 
 
+class ReadFrom(StrEnum):
+    """Who was asked for a report."""
+
+    JOURNAL = "journal"
+    WECOM = "wecom"
+
+
 class SourceKind(StrEnum):
     """What is known of where customers came from, in the order of a report."""
 
@@ -82,6 +89,7 @@ class Count:
         marked: Relations whose remark and description are as their channel wants them; tags are not looked at.
         person_wrote: Relations whose remark a person wrote, and the channel leaves it alone.
         ours_older: Relations whose remark is what another of the channels makes.
+        lost: Of all relations, those that have ended since; WeCom does not tell.
     """
 
     customers: int = 0
@@ -90,6 +98,7 @@ class Count:
     marked: int = 0
     person_wrote: int = 0
     ours_older: int = 0
+    lost: int = 0
 
     def __add__(self, other: "Count") -> "Count":
         return Count(**{name: getattr(self, name) + getattr(other, name) for name in COUNTS})
@@ -159,6 +168,7 @@ class Report:
         zone: Whose days they are.
         undated: Relations for which WeCom told no day; they are in no group.
         unread: Members whom WeCom refused to list; their customers are missing.
+        read_from: Who told. Only the journal knows who was lost.
     """
 
     period: Period
@@ -169,6 +179,12 @@ class Report:
     undated: int = 0
     zone: str = ""
     unread: tuple[StaffUserId, ...] = ()
+    read_from: ReadFrom = ReadFrom.WECOM
+
+    @property
+    def knows_lost(self) -> bool:
+        """Tell whether ``lost`` says anything."""
+        return self.read_from is ReadFrom.JOURNAL
 
     @property
     def total(self) -> Count:

@@ -14,18 +14,19 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from cli.report.command import period_of
-from cli.report.data import document, headings, sheet_row
+from cli.report.data import Coverage, document, headings, sheet_row
 from cli.report.files import Files
 from cli.report.html import html_page
 from cli.report.png import HEIGHT, WIDTH, png_bytes
 from cli.report.table import print_report
+from cli.report.words import customers_text
 from cli.sheets import sheet
 from shared.domain.channels.model import Channel, ChannelKey, Channels
 from shared.domain.errors import ConfigurationError
 from shared.domain.ids import ExternalUserId, StaffUserId
 from shared.domain.relations import Relation
 from shared.domain.reports.census import Census
-from shared.domain.reports.figures import Dimension, Period, Report
+from shared.domain.reports.figures import Dimension, Period, ReadFrom, Report
 from shared.domain.templates import parse_template
 
 TODAY = date(2026, 11, 22)
@@ -118,10 +119,12 @@ def test_days_that_cannot_be(since: str | None, until: str | None, problems: lis
 
 @pytest.mark.parametrize("by", [(), (Dimension.CHANNEL, Dimension.STAFF, Dimension.DAY), (Dimension.STAFF,)])
 @pytest.mark.parametrize("days", [1, 30, 400])
-def test_the_table_fits(by: tuple[Dimension, ...], days: int) -> None:
+@pytest.mark.parametrize("read_from", ReadFrom)
+def test_the_table_fits(by: tuple[Dimension, ...], days: int, read_from: ReadFrom) -> None:
     """No line is wider than 80 columns, Chinese characters and long names included, and none is wrapped."""
     long = "一个非常非常长的渠道名称用来测试表格宽度是否合适"
-    text = printed(a_report("展会26", long, "x" * 60, days=days, states=("", "crm", "qd_expo62")), *by)
+    report = a_report("展会26", long, "x" * 60, days=days, states=("", "crm", "qd_expo62"))
+    text = printed(replace(report, read_from=read_from), *by)
     assert max(cell_len(line) for line in text.splitlines()) <= 80
     if Dimension.CHANNEL in by or not by:
         assert "展会26" in text
@@ -160,9 +163,11 @@ def test_the_sheet_opens_in_a_spreadsheet(tmp_path: Path) -> None:
     report, by = a_report(*names), (Dimension.CHANNEL, Dimension.DAY)
     with sheet(tmp_path / "r.csv", headings(by)) as add:
         for row in report.rows(*by):
-            add(sheet_row(row, by))
+            add(sheet_row(row, by, report))
     raw = (tmp_path / "r.csv").read_bytes()
-    heading = '"channel","key","state","day","customers","relations","to_mark","marked","person_wrote","ours_older"'
+    heading = (
+        '"channel","key","state","day","customers","relations","to_mark","marked","person_wrote","ours_older","lost"'
+    )
     assert raw.decode("utf-8").startswith(f"\ufeff{heading}\r\n")
     rows = list(csv.DictReader(io.StringIO(raw.decode("utf-8-sig"), newline="")))
     assert {row["channel"] for row in rows} == {"展会,26", *(f"'{name}" for name in names if name != "展会,26")}
@@ -177,10 +182,9 @@ def test_the_document_for_machines() -> None:
     found = document(
         report,
         (Dimension.CHANNEL, Dimension.STAFF),
-        relations_read=99,
-        members=3,
-        unread={StaffUserId("wang.wei"): "no licence"},
+        Coverage(read_from=ReadFrom.WECOM, relations=99, members=3, unread={StaffUserId("wang.wei"): "no licence"}),
     )
+    assert found["source"] == "wecom"
     assert found["by"] == ["channel", "staff"]
     assert (found["since"], found["until"], found["time_zone"]) == ("2026-11-16", "2026-11-22", "Asia/Shanghai")
     for name in ("customers", "relations", "to_mark", "marked", "person_wrote", "ours_older"):
@@ -312,3 +316,33 @@ def test_missing_members_are_told_everywhere() -> None:
     report = replace(a_report("展会26"), unread=(StaffUserId("wang.wei"),))
     assert "without 1 member who could not be read" in " ".join(printed(report).split())
     assert "without 1 member who could not be read" in html_page(report, "t")
+
+
+def from_the_journal(*names: str, lost: int) -> Report:
+    """Return the same as a report from the journal, which knows that so many relations of each group have ended."""
+    report = a_report(*names, days=7)
+    cells = tuple(replace(cell, count=replace(cell.count, lost=lost)) for cell in report.cells)
+    return replace(report, cells=cells, read_from=ReadFrom.JOURNAL)
+
+
+@pytest.mark.parametrize("read_from", ReadFrom)
+def test_only_the_journal_tells_who_was_lost(read_from: ReadFrom) -> None:
+    """From WeCom nobody can tell, which is neither 0 nor a heading; from the journal it stands beside the others."""
+    report = replace(from_the_journal("展会26", lost=3), read_from=read_from)
+    known = read_from is ReadFrom.JOURNAL
+    lost = report.total.lost
+    assert lost > 0
+    found = document(report, (), Coverage(read_from=read_from, relations=9, members=2))
+    assert (found["source"], found["total"]["lost"]) == (read_from.value, lost if known else None)
+    assert {row["lost"] for row in found["rows"]} == {lost if known else None}
+    (row,) = report.rows(Dimension.CHANNEL)
+    assert sheet_row(row, (Dimension.CHANNEL,), report)[-1] == (lost if known else "")
+    text = printed(report)
+    assert ("lost" in text) is known
+    assert max(cell_len(line) for line in text.splitlines()) <= 80
+    (total,) = (line.split() for line in text.splitlines() if line.split()[:1] == ["total"])
+    assert (total[5:6] == [str(lost)]) is known
+    page = Page()
+    page.feed(html_page(report, "t"))
+    assert page.texts.count("lost") == (4 if known else 0)  # the figure on top, and in each of three tables
+    assert customers_text(report) == (f"customers; {lost} relations lost" if known else "customers")

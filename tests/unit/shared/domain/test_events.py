@@ -10,7 +10,9 @@ from shared.domain.events import (
     CustomerAdded,
     CustomerEdited,
     CustomerHalfAdded,
+    CustomerLost,
     Lane,
+    LostBy,
     RelationFound,
     Task,
     UnknownEvent,
@@ -57,6 +59,13 @@ def test_events_that_differ_in_one_field_are_two(other):
     assert event_id(other) != event_id(ADDED)
 
 
+def test_who_ended_a_relation_makes_two_events():
+    """Member and customer may remove each other within a second; a copy of either is the same event."""
+    by = {who: event_id(CustomerLost(**{**FIELDS, "state": ""}, by=who)) for who in LostBy}
+    assert len(set(by.values())) == len(LostBy)
+    assert by[LostBy.MEMBER] == event_id(CustomerLost(**{**FIELDS, "state": ""}, by=LostBy.MEMBER))
+
+
 @pytest.mark.parametrize(
     ("event", "lanes"),
     [
@@ -68,6 +77,7 @@ def test_events_that_differ_in_one_field_are_two(other):
         (replace(CustomerEdited(**FIELDS), state="qd_expo"), (Lane.LIVE,)),
         (ChatArchiveApproved(**FIELDS, welcome_code="code"), (Lane.FAST,)),
         (ChatArchiveApproved(**FIELDS), ()),
+        (CustomerLost(**{**FIELDS, "state": ""}, by=LostBy.TRANSFER), (Lane.LIVE,)),
         (UnknownEvent(corp=CorpId("ww1"), event="e", change="c", created_at=1), ()),
     ],
 )
@@ -87,6 +97,7 @@ def test_every_kind_of_work_has_lanes_a_name_and_a_handler():
     for kind in get_args(Work):
         fields = {"corp": "ww1", "staff": "lin", "customer": "wm1", "created_at": 1}
         fields |= {name: 1 for name in ("written_at",) if name in kind.__slots__}
+        fields |= {name: LostBy.MEMBER for name in ("by",) if name in kind.__slots__}
         work = kind(**fields)
         told = {name: "a" for name in ("state", "welcome_code") if name in kind.__slots__}
         assert lanes_of(replace(work, **told))

@@ -14,10 +14,10 @@ from shared.domain.events import (
     CustomerAdded,
     CustomerEdited,
     CustomerHalfAdded,
-    CustomerRemoved,
+    CustomerLost,
     Event,
     GroupChatChanged,
-    StaffRemoved,
+    LostBy,
     TagChanged,
     TransferFailed,
     UnknownEvent,
@@ -93,10 +93,10 @@ EVENTS: list[tuple[dict[str, str], Event]] = [
     (contact("edit_external_contact"), CustomerEdited(**WHO)),
     (
         contact("del_external_contact", Source="DELETE_BY_TRANSFER"),
-        CustomerRemoved(**WHO, source="DELETE_BY_TRANSFER"),
+        CustomerLost(**WHO, by=LostBy.TRANSFER),
     ),
-    (contact("del_external_contact"), CustomerRemoved(**WHO)),
-    (contact("del_follow_user"), StaffRemoved(**WHO)),
+    (contact("del_external_contact"), CustomerLost(**WHO, by=LostBy.MEMBER)),
+    (contact("del_follow_user"), CustomerLost(**WHO, by=LostBy.CUSTOMER)),
     (contact("transfer_fail", FailReason="customer_refused"), TransferFailed(**WHO, reason="customer_refused")),
     (contact("msg_audit_approved", WelcomeCode="w"), ChatArchiveApproved(**WHO, welcome_code="w")),
     (
@@ -252,9 +252,9 @@ def test_order_does_not_matter():
 def test_xml_declaration_and_byte_order_mark():
     """An XML declaration of UTF-8 and a UTF-8 byte order mark are harmless."""
     body = b'\xef\xbb\xbf<?xml version="1.0" encoding="utf-8"?>\n' + as_xml(contact("del_follow_user"))
-    assert parse_event(body, corp=CORP) == StaffRemoved(**WHO)
+    assert parse_event(body, corp=CORP) == CustomerLost(**WHO, by=LostBy.CUSTOMER)
     body = b'<?xml version="1.0"?>' + as_xml(contact("del_follow_user"))
-    assert parse_event(body, corp=CORP) == StaffRemoved(**WHO)
+    assert parse_event(body, corp=CORP) == CustomerLost(**WHO, by=LostBy.CUSTOMER)
 
 
 @pytest.mark.parametrize(
