@@ -46,6 +46,7 @@ JOURNAL: Final = Table(
     grows=True,
 )
 FORGOTTEN: Final = Table(sqlite="journal_forgotten", postgres="qudao_journal_forgotten", columns=("at", "entries"))
+KEPT: Final = Table(sqlite="journal_kept", postgres="qudao_journal_kept", columns=("since",))
 WAYS: Final = Table(sqlite="way", postgres="qudao_way", columns=("kind", "id", "document"), cursor="number")
 OTHERS: Final = Table(sqlite="way_of_others", postgres="qudao_way_of_others", columns=("config_id", "state"))
 ENDED: Final = Table(
@@ -110,7 +111,7 @@ async def copy_state(
         if following is None:
             break
         after = following
-    for table in (FORGOTTEN, OTHERS, ENDED, HOLDS, WAYS):
+    for table in (KEPT, FORGOTTEN, OTHERS, ENDED, HOLDS, WAYS):
         await target.put(table, _moved((await source.rows(table))[0], table, shift))
     return await _compared(source, target)
 

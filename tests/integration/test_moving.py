@@ -114,6 +114,7 @@ async def test_everything_is_there_and_a_second_copy_changes_nothing(states):
         assert len(await new.journal.story(NANA)) == 10
         assert await new.ways.read() == await old.ways.read()
         assert await new.ways.others() == {"x": "theirs"}
+        assert await new.journal.kept_since() == await old.journal.kept_since()
     (usage,) = (await new.counters.snapshot()).usage
     assert usage.minute >= 3
     heard: list[HoldChange] = []
@@ -142,7 +143,7 @@ class Breaking:
         await self._target.put(table, rows)
 
 
-@pytest.mark.parametrize("writes", range(6))
+@pytest.mark.parametrize("writes", range(7))
 async def test_a_copy_that_was_interrupted_is_taken_up_again(states, writes, monkeypatch):
     """Wherever it ended, the next one brings all."""
     monkeypatch.setattr("shared.state.sqlite.copying.AT_ONCE", 10)
