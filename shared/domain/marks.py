@@ -80,12 +80,17 @@ class Skip:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mark:
-    """What differs from how it should be. None stays as it is; ``tags`` are those that the relation lacks."""
+    """
+    What differs from how it should be. None stays as it is; ``tags`` are those that the relation lacks.
+
+    With ``person_wrote`` the remark is left alone because a person wrote it.
+    """
 
     channel: ChannelKey
     remark: str | None = None
     description: str | None = None
     tags: tuple[TagName, ...] = ()
+    person_wrote: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,13 +136,13 @@ def decide_mark(
         values = {**values, **dict.fromkeys(_OF_CUSTOMER, "")}
     remark = _wanted(channel.remark, values, REMARK_LIMIT, relation.remark)
     description = _wanted(channel.description, values, DESCRIPTION_LIMIT, relation.description)
-    kept: SkipReason | None = None
+    person_wrote = False
     if remark is not None and not is_unset(relation):
         ours = relation.ours or owner_of(relation, channels) is not None
         if ours and not _replaces_ours(work, channel):
             return Skip(reason=SkipReason.OURS_OLDER, channel=channel.key)
         if not ours and not _replaces_all(work, channel):
-            remark, kept = None, SkipReason.PERSON_WROTE
+            remark, person_wrote = None, True
     if clean(relation.description) and not _replaces_all(work, channel):
         description = None
     mark = Mark(
@@ -145,10 +150,12 @@ def decide_mark(
         remark=remark,
         description=description,
         tags=_missing(channel.tags, relation, tag_ids or {}),
+        person_wrote=person_wrote,
     )
-    if mark != Mark(channel=channel.key):
+    if mark != Mark(channel=channel.key, person_wrote=person_wrote):
         return mark
-    return Skip(reason=kept or SkipReason.ALREADY_RIGHT, channel=channel.key)
+    reason = SkipReason.PERSON_WROTE if person_wrote else SkipReason.ALREADY_RIGHT
+    return Skip(reason=reason, channel=channel.key)
 
 
 def _came_anew(work: CustomerEdited, channel: Channel, relation: Relation, tag_ids: Mapping[TagName, TagId]) -> bool:

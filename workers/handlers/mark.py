@@ -210,7 +210,7 @@ class _Marking:
         if Part.WRITTEN in self._parts.values():
             return Outcome(
                 result="marked",
-                reason=STATES_DISAGREE if states_disagree(self._work, self.seen, self._services.channels) else "",
+                reason=self._remarkable(decision),
                 channel=decision.channel or "",
                 parts=dict(self._parts),
                 look=self._written(self.seen),
@@ -219,6 +219,12 @@ class _Marking:
         if isinstance(decision, Skip):
             return _skipped(decision, self._work)
         return Outcome(result="skipped", reason=SkipReason.ALREADY_RIGHT, channel=decision.channel)
+
+    def _remarkable(self, decision: Mark | Skip) -> str:
+        """Return what is worth saying of a mark that was written."""
+        if states_disagree(self._work, self.seen, self._services.channels):
+            return STATES_DISAGREE
+        return SkipReason.PERSON_WROTE if isinstance(decision, Mark) and decision.person_wrote else ""
 
     def _written(self, before: Relation) -> MarkWritten:
         work = self._work

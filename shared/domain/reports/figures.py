@@ -7,10 +7,11 @@ does the counting.
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
 from datetime import date, timedelta
 from enum import StrEnum
+from operator import attrgetter
 from typing import Final
 
 from shared.domain.channels.model import ChannelKey
@@ -101,11 +102,19 @@ class Count:
     lost: int = 0
 
     def __add__(self, other: "Count") -> "Count":
-        return Count(**{name: getattr(self, name) + getattr(other, name) for name in COUNTS})
+        return sum_of((self, other))
 
 
 COUNTS: Final = tuple(each.name for each in fields(Count))
 """What is counted, by the names of the attributes and in their order."""
+
+_FIGURES: Final = attrgetter(*COUNTS)
+
+
+def sum_of(counts: Iterable[Count]) -> Count:
+    """Return the count of groups that have nobody in common; by columns, for there may be half a million."""
+    columns = zip(*map(_FIGURES, counts), strict=True)
+    return Count(**dict(zip(COUNTS, map(sum, columns), strict=False)))  # no columns where there is no group
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,6 +148,10 @@ class Row:
     source: Source | None = None
     day: date | None = None
     staff: StaffUserId | None = None
+
+
+_Group = tuple[Source | None, date | None, StaffUserId | None]
+"""What makes a row, apart from its count."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,7 +202,7 @@ class Report:
     @property
     def total(self) -> Count:
         """Return the count of all groups together."""
-        return sum((cell.count for cell in self.cells), Count())
+        return sum_of(cell.count for cell in self.cells)
 
     def rows(self, *by: Dimension) -> list[Row]:
         """
@@ -197,33 +210,35 @@ class Report:
 
         Channels and members come by size, days in time. By channel alone, or by day alone, empty groups are there too.
         """
-        groups: dict[Row, Count] = defaultdict(Count)
-        for each in self._empty(by):
-            groups[each] = Count()
+        groups: dict[_Group, list[Count]] = defaultdict(list, {group: [] for group in self._empty(by)})
+        channel, day, staff = (each in by for each in (Dimension.CHANNEL, Dimension.DAY, Dimension.STAFF))
         for cell in self.cells:
-            group = Row(
-                count=Count(),
-                source=cell.source if Dimension.CHANNEL in by else None,
-                day=cell.day if Dimension.DAY in by else None,
-                staff=cell.staff if Dimension.STAFF in by else None,
-            )
-            groups[group] += cell.count
-        return self._sorted([replace(group, count=count) for group, count in groups.items()], by)
+            group = cell.source if channel else None, cell.day if day else None, cell.staff if staff else None
+            groups[group].append(cell.count)
+        rows = [Row(source=of[0], day=of[1], staff=of[2], count=sum_of(counts)) for of, counts in groups.items()]
+        return self._sorted(rows, by)
 
-    def _empty(self, by: Sequence[Dimension]) -> list[Row]:
+    def _empty(self, by: Sequence[Dimension]) -> list[_Group]:
         match by:
             case (Dimension.CHANNEL,):
-                return [Row(count=Count(), source=source) for source in self.channels]
+                return [(source, None, None) for source in self.channels]
             case (Dimension.DAY,):
-                return [Row(count=Count(), day=day) for day in self.period.days]
+                return [(None, day, None) for day in self.period.days]
             case _:
                 return []
 
-    def _sorted(self, rows: list[Row], by: Sequence[Dimension]) -> list[Row]:
-        sizes: dict[Source | StaffUserId | None, Count] = defaultdict(Count)
+    def _sizes(self, by: Sequence[Dimension]) -> dict[Source | StaffUserId | None, Count]:
+        """Return how large each channel and member is, in so far as they are sorted by it."""
+        counts: dict[Source | StaffUserId | None, list[Count]] = defaultdict(list)
         for cell in self.cells:
-            sizes[cell.source] += cell.count
-            sizes[cell.staff] += cell.count
+            if Dimension.CHANNEL in by:
+                counts[cell.source].append(cell.count)
+            if Dimension.STAFF in by:
+                counts[cell.staff].append(cell.count)
+        return {name: sum_of(each) for name, each in counts.items()}
+
+    def _sorted(self, rows: list[Row], by: Sequence[Dimension]) -> list[Row]:
+        sizes = defaultdict(Count, self._sizes(by))
         order = {source: number for number, source in enumerate(self.channels)}
 
         def place(row: Row, dimension: Dimension) -> tuple[int | str, ...]:

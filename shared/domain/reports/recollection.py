@@ -50,7 +50,7 @@ class _Known:
             return
         self.state = state
         if reason != SkipReason.EDITED and (task, result) != (Task.LOOK, "parked"):
-            self.standing = Standing.MARKED if result in _WRITTEN else _STANDINGS.get(reason)
+            self.standing = _STANDINGS.get(reason, Standing.MARKED if result in _WRITTEN else None)
 
 
 class Recollection:

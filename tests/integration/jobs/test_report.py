@@ -1,4 +1,4 @@
-"""`qudao report` as a process, against the simulator."""
+"""`qudao report --from-wecom` as a process, against the simulator."""
 
 import asyncio
 import csv
@@ -59,6 +59,7 @@ class Corp:
         process = await asyncio.create_subprocess_exec(
             QUDAO,
             "report",
+            "--from-wecom",
             *arguments,
             cwd=self.folder,
             env=self.env,

@@ -142,6 +142,7 @@ def test_a_command_asks_only_for_what_it_needs(setenv):
     """The ingress does without the secret, the worker without the callback keys, a look at the queue without either."""
     setenv(QUDAO_CORP_ID="ww1", QUDAO_CALLBACK_TOKEN="t", QUDAO_CALLBACK_AES_KEY=AES_KEY)
     assert load_settings(Need.CALLBACK).corp_id == load_settings().corp_id == "ww1"
+    assert load_settings(Need.STATE).corp_id == "ww1"
     assert problems_of(Need.API) == [
         "QUDAO_CORP_SECRET: is missing; set it to the app's Secret, from its page in the admin console"
     ]

@@ -169,7 +169,7 @@ def test_a_person_s_remark_does_not_keep_description_and_tags_out():
     channels = the_channels(description=parse_template("{date} {time}"), tags=(EXPO_TAG, VIP_TAG))
     written = relation(remark="by hand", tag_ids=frozenset({TagId("et2"), TagId("et9")}))
     assert decide_mark(added(), written, channels, TAG_IDS) == Mark(
-        channel=KEY, description="2026-11-22 11:59", tags=(EXPO_TAG,)
+        channel=KEY, description="2026-11-22 11:59", tags=(EXPO_TAG,), person_wrote=True
     )
 
 

@@ -61,6 +61,7 @@ UNMARKED = replace(MARKED, marked=0)
         ([told(reason="states_disagree")], MARKED),
         ([told(result="skipped", reason="already_right")], MARKED),
         ([told(result="skipped", reason="person_wrote")], replace(UNMARKED, person_wrote=1)),
+        ([told(result="marked", reason="person_wrote")], replace(UNMARKED, person_wrote=1)),
         ([told(result="skipped", reason="ours_older")], replace(UNMARKED, ours_older=1)),
         ([told(result="parked", reason="the member is gone")], UNMARKED),
         ([told(result="skipped", reason="unknown_state", state="qd_gone")], Count(customers=1, relations=1)),
