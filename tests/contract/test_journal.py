@@ -13,13 +13,11 @@ from shared.domain.relations import Relation, remark_digest
 from shared.domain.reports.recollection import Told
 from shared.postgres import Postgres
 from shared.sqlite import Database
-from shared.state.journal import CustomerJournal, JournalEntry, recognised
+from shared.state.journal import CustomerJournal, recognised
 from shared.state.postgres.journal import PostgresJournal
 from shared.state.sqlite.journal import SqliteJournal
 from tests.doubles.journal import MemoryJournal
-
-NANA = ExternalUserId("wmNana")
-LIN = StaffUserId("Lin.Qiao")
+from tests.rigs.journal import LIN, NANA, entry
 
 
 @pytest.fixture(params=["memory", "sqlite", "postgres"])
@@ -37,20 +35,6 @@ async def journal(request, tmp_path) -> AsyncIterator[CustomerJournal]:
             kept = PostgresJournal(server, corp)
             await kept.prepare()
             yield kept
-
-
-def entry(number: int, **given) -> JournalEntry:
-    fields = {
-        "event_id": EventId(f"e{number}"),
-        "at": 1000.0 + number,
-        "task": "mark",
-        "result": "marked",
-        "staff": LIN,
-        "customer": NANA,
-        "channel": "expo",
-        "state": "qd_expo",
-    }
-    return JournalEntry(**{**fields, **given})
 
 
 async def test_a_story_is_told_in_order_and_once(journal):

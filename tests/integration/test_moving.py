@@ -15,7 +15,7 @@ from shared.domain.channels.model import ChannelKey
 from shared.domain.channels.ways import WayFields
 from shared.domain.errors import QueueUnavailable, UnsafePlan
 from shared.domain.events import Lane
-from shared.domain.ids import ContactWayId, CorpId, EventId, ExternalUserId, StaffUserId
+from shared.domain.ids import ContactWayId, CorpId, ExternalUserId, StaffUserId
 from shared.quota.holds import HoldChange
 from shared.quota.port import HoldKind, Limits
 from shared.sqlite import Database
@@ -27,10 +27,10 @@ from shared.state.postgres import adapter as postgres_adapter
 from shared.state.sqlite import adapter as sqlite_adapter
 from shared.state.ways import CLAIM
 from tests.e2e.processes import run_to_end
+from tests.rigs.journal import NANA, entry
 from tests.rigs.marks import marking
 
 GET = "externalcontact/get"
-NANA = ExternalUserId("wmNana")
 
 
 @asynccontextmanager
@@ -83,11 +83,9 @@ async def _fill(state: SharedState, corp: CorpId) -> None:
 
 
 def _entry(number: int) -> JournalEntry:
-    return JournalEntry(
-        event_id=EventId(f"e{number}"),
+    return entry(
+        number,
         at=1_700_000_000.25 + number,
-        task="mark",
-        result="marked",
         staff=StaffUserId("lin.qiao"),
         customer=ExternalUserId(f"wm{number}") if number % 3 else NANA,
         channel="展会",

@@ -16,10 +16,9 @@ import pytest
 
 from shared.domain.errors import QueueUnavailable
 from shared.domain.events import Lane
-from shared.domain.ids import EventId, ExternalUserId, StaffUserId
+from shared.domain.ids import ExternalUserId
 from shared.postgres import Postgres
 from shared.quota.port import Limits
-from shared.state.journal import JournalEntry
 from shared.state.postgres.journal import PostgresJournal
 from shared.state.postgres.quota import PostgresQuota
 from simulator import Simulator, SimulatorConfig, run_simulator
@@ -27,6 +26,7 @@ from tests.children.quota import LIMITS
 from tests.e2e.processes import run_to_end, settings, until
 from tests.postgres.pooler import running_pooler
 from tests.postgres.servers import Server, owner, running_standby
+from tests.rigs.journal import entry
 
 HOUR = 3600.0
 END_ALL = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'qudao'"
@@ -212,7 +212,7 @@ async def test_a_full_disk_is_named_and_loses_nothing(postgres_server: Server):
                     full.write(bytes(65536))
             noted = await note_until_it_fails(journal)
             filler.unlink()
-            await journal.note(an_entry(noted))
+            await journal.note(entry(noted))
             assert len(await journal.story(ExternalUserId("wmNana"))) == noted + 1
 
 
@@ -220,24 +220,11 @@ async def note_until_it_fails(journal: PostgresJournal) -> int:
     """Return how many entries found room."""
     for number in range(5000):
         try:
-            await journal.note(an_entry(number))
+            await journal.note(entry(number))
         except QueueUnavailable as error:
             assert "its disk is full" in str(error)  # noqa: PT017 - the number matters, too
             return number
     raise AssertionError("the disk is not full")
-
-
-def an_entry(number: int) -> JournalEntry:
-    return JournalEntry(
-        event_id=EventId(f"e{number}"),
-        at=1000.0 + number,
-        task="mark",
-        result="marked",
-        staff=StaffUserId("Lin.Qiao"),
-        customer=ExternalUserId("wmNana"),
-        channel="expo",
-        state="qd_expo",
-    )
 
 
 async def test_a_worker_whose_clock_is_an_hour_off_counts_like_the_others(postgres_url: str, prefix: str):
