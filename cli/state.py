@@ -4,18 +4,16 @@ from typing import Annotated
 
 import typer
 
-from cli.compose.deployment import open_state
+from cli.compose.deployment import open_state, state_queue
+from cli.compose.workers import running_processes
 from cli.failures import UNSAFE, fail, run_async
 from cli.options import AsJson, DryRun
 from cli.output import print_json, print_line
 from cli.progress import Bar
-from cli.times import CLOCK
 from shared.logs import configure_logging
 from shared.settings import Settings, load_settings
 from shared.state.copying import COUNTED, copy_state
 from shared.state.port import SharedState
-
-_ALIVE_SECONDS = 20.0
 
 app = typer.Typer(
     add_completion=False,
@@ -78,8 +76,7 @@ _WORDS = {
 
 async def _require_idle(name: str, opened: SharedState) -> None:
     """Exit with 3 when somebody uses the state: what they do would be missing in the copy."""
-    now = CLOCK.time()
-    busy = [each.name for each in (await opened.counters.snapshot()).workers if now - each.seen < _ALIVE_SECONDS]
+    busy = [process.name for process in await running_processes(opened)]
     if busy:
         fail(UNSAFE, f"{name}: {len(busy)} processes use it or did until just now ({', '.join(busy)}); stop them first")
 
@@ -91,6 +88,5 @@ def _show(bar: Bar, done: int, total: int) -> None:
 def _next(settings: Settings) -> str:
     said = "name the new database in QUDAO_STATE_URL everywhere, then start"
     if settings.queue_file is None:
-        queue = f"{settings.queue_prefix}.state.{settings.corp_id}.v1"
-        return f"now delete the queue {queue} at the broker, which remembers the old one, {said}"
+        return f"now delete the queue {state_queue(settings)} at the broker, which remembers the old one, {said}"
     return f"now {said}"

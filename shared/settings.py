@@ -48,17 +48,18 @@ class Need(StrEnum):
     STATE = "state"
 
 
+_CORP_ID: Final = "the corp id (企业ID), from 我的企业 in the admin console"
 _REQUIRED: Final[Mapping[Need, Mapping[str, str]]] = {
     Need.CALLBACK: {
-        "corp_id": "the corp id (企业ID), from 我的企业 in the admin console",
+        "corp_id": _CORP_ID,
         "callback_token": "the Token from the app's 接收消息 page",
         "callback_aes_key": "the EncodingAESKey from the app's 接收消息 page",
     },
     Need.API: {
-        "corp_id": "the corp id (企业ID), from 我的企业 in the admin console",
+        "corp_id": _CORP_ID,
         "corp_secret": "the app's Secret, from its page in the admin console",
     },
-    Need.STATE: {"corp_id": "the corp id (企业ID), from 我的企业 in the admin console"},
+    Need.STATE: {"corp_id": _CORP_ID},
 }
 
 

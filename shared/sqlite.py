@@ -351,6 +351,8 @@ def _migrate(connection: Connection, path: Path, name: str, steps: Sequence[str]
     found = connection.execute("SELECT version FROM tables_version WHERE name = ?", (name,)).get or 0
     if found > len(steps):
         raise ConfigurationError([f"{path} was written by a newer Qudao: use that one, or another file"])
+    if found == len(steps):
+        return
     for step in steps[found:]:
         connection.execute(step)
     connection.execute("INSERT OR REPLACE INTO tables_version VALUES (?, ?)", (name, len(steps)))

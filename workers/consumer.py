@@ -126,7 +126,7 @@ class Worker:
             log.info("lane.opened", lane=lane)
             await asyncio.wait({taking, stopping}, return_when=asyncio.FIRST_COMPLETED)
             taking.cancel()  # it only ever waits for a slot or for a message
-            await _stop_taking(consumer, stop)
+            await _insist(consumer.stop, stop, told=lambda _: None)
             taken.set()
             while in_hand and not stop.is_set():
                 await asyncio.wait({stopping, *in_hand}, return_when=asyncio.FIRST_COMPLETED)
@@ -198,21 +198,16 @@ class Worker:
 
     async def _settle(self, delivery: Delivery, outcome: Outcome | Verdict, entry: JournalEntry | None = None) -> None:
         """Carry out *outcome*, however long queue or journal cannot take it; what is lost to us comes again."""
-        failures = 0
-        while True:
-            try:
-                if entry is not None:
-                    await self._note(entry)
-                return await self._settle_once(delivery, outcome)
-            except DeliveryLost as error:
-                log.warning("delivery.lost", event_id=delivery.message.event_id, reason=str(error))
-                return None
-            except QueueUnavailable as error:
-                _say_failed(delivery, error)
-                pause = PATIENT.pause(error, failures)
-            failures += 1
-            if pause is None or await _set_within(self._over, pause):
-                return None  # it goes back with its consumer
+
+        async def settle() -> None:
+            if entry is not None:
+                await self._note(entry)
+            await self._settle_once(delivery, outcome)
+
+        try:
+            await _insist(settle, self._over, told=lambda error: _say_failed(delivery, error))
+        except DeliveryLost as error:
+            log.warning("delivery.lost", event_id=delivery.message.event_id, reason=str(error))
 
     async def _settle_once(self, delivery: Delivery, outcome: Outcome | Verdict) -> None:
         match outcome:
@@ -241,25 +236,23 @@ async def _release(delivery: Delivery) -> None:
         _say_failed(delivery, error)
 
 
-async def _stop_taking(consumer: Consumer, stop: asyncio.Event) -> None:
-    """Stop *consumer*, trying until what it fetched ahead went back, or until *stop*: then it does with the process."""
+async def _insist(
+    call: Callable[[], Awaitable[None]], over: asyncio.Event, *, told: Callable[[QueueUnavailable], None]
+) -> None:
+    """Try *call* until the queue takes it, or until *over*: then what is left goes back with its consumer."""
     failures = 0
     while True:
         try:
-            return await consumer.stop()
+            return await call()
         except QueueUnavailable as error:
+            told(error)
             pause = PATIENT.pause(error, failures)
         failures += 1
-        if pause is None or await _set_within(stop, pause):
+        with suppress(TimeoutError):
+            async with asyncio.timeout(pause):
+                await over.wait()
+        if over.is_set():
             return None
-
-
-async def _set_within(event: asyncio.Event, seconds: float) -> bool:
-    """Wait until *event* is set, *seconds* at the most, and tell whether it is."""
-    with suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await event.wait()
-    return event.is_set()
 
 
 def _say_failed(delivery: Delivery, error: QudaoError) -> None:

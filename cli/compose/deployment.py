@@ -138,6 +138,13 @@ def _over_rabbitmq(settings: Settings) -> "RabbitQueue":
     return RabbitQueue(_broker(settings), CLOCK, prefix=settings.queue_prefix, crowd=_crowd(settings))
 
 
+def state_queue(settings: Settings) -> str:
+    """Return the queue by which the broker remembers where the state is."""
+    from shared.queue.rabbitmq.topology import Topology  # noqa: PLC0415 - as above
+
+    return Topology(prefix=settings.queue_prefix).state(settings.corp_id)
+
+
 def _crowd(settings: Settings) -> int:
     """Return how many customers the quota marks in as long as one who has just come may wait."""
     return max(1, round(CROWD_SECONDS * settings.quota_per_minute / settings.quota_minute_seconds))

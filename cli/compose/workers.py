@@ -3,14 +3,15 @@
 from collections.abc import Sequence
 from typing import Any, Final
 
-from cli.compose.deployment import open_deployment
+from cli.compose.deployment import open_state
 from cli.times import CLOCK
 from shared.domain.channels.model import Channels
 from shared.quota.port import WorkerSeen
 from shared.settings import Settings
+from shared.state.port import SharedState
 
 _ALIVE_SECONDS: Final = 20.0
-"""Age of the last sign of life up to which a worker is taken to be running."""
+"""Age of the last sign of life up to which a process is taken to be running."""
 
 
 async def running_workers(settings: Settings) -> list[WorkerSeen]:
@@ -20,10 +21,14 @@ async def running_workers(settings: Settings) -> list[WorkerSeen]:
     Raises:
         QueueUnavailable: It cannot be told.
     """
-    async with open_deployment(settings, onlooker=True) as deployment:
-        workers = (await deployment.quota.snapshot()).workers
+    async with open_state(settings) as state:
+        return [process for process in await running_processes(state) if process.file]
+
+
+async def running_processes(state: SharedState) -> list[WorkerSeen]:
+    """Return all who use *state*, or did until just now."""
     now = CLOCK.time()
-    return [worker for worker in workers if worker.file and now - worker.seen < _ALIVE_SECONDS]
+    return [each for each in (await state.counters.snapshot()).workers if now - each.seen < _ALIVE_SECONDS]
 
 
 def file_line(workers: Sequence[WorkerSeen], channels: Channels) -> str:

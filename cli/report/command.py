@@ -11,7 +11,7 @@ from typing import Annotated, Final
 import typer
 from rich.console import Console
 
-from cli.compose.deployment import kept_ways, open_deployment, open_state
+from cli.compose.deployment import open_deployment, open_state
 from cli.compose.files import read_channels
 from cli.compose.services import open_api
 from cli.failures import FAILED, fail, run_async
@@ -29,6 +29,7 @@ from shared.domain.reports.census import Census
 from shared.domain.reports.figures import Dimension, Period, ReadFrom
 from shared.logs import configure_logging
 from shared.settings import Need, Settings, load_settings
+from shared.state.journal import CustomerJournal
 from workers.jobs.backfill import choose_channels
 from workers.jobs.report import begins_at, count_customers, recollect
 from workers.jobs.walk import Walk
@@ -87,9 +88,10 @@ class _Asked:
 async def _report(asked: _Asked, *, from_wecom: bool, as_json: bool) -> int:
     settings = load_settings(Need.API if from_wecom else Need.STATE)
     channels = read_channels(settings.channels, settings.time_zone)
-    period, census = _census(asked, channels, (await kept_ways(settings)).pruned)
     configure_logging("warning", settings.log_format)
-    coverage = None if from_wecom else await _from_journal(settings, channels, asked.staff, period, census)
+    async with open_state(settings) as state:
+        period, census = _census(asked, channels, (await state.ways.read()).pruned)
+        coverage = None if from_wecom else await _from_journal(state.journal, channels, asked.staff, period, census)
     coverage = coverage or await _from_wecom(load_settings(Need.API), channels, asked.staff, census)
     found = replace(census.report(), read_from=coverage.read_from, unread=tuple(coverage.unread))
     if as_json:
@@ -103,17 +105,16 @@ async def _report(asked: _Asked, *, from_wecom: bool, as_json: bool) -> int:
 
 
 async def _from_journal(
-    settings: Settings, channels: Channels, staff: Sequence[str], period: Period, census: Census
+    journal: CustomerJournal, channels: Channels, staff: Sequence[str], period: Period, census: Census
 ) -> Coverage | None:
-    """Count what the journal remembers; None, having said why, when it does not reach back to the first day."""
-    async with open_state(settings) as state:
-        kept_since = await state.journal.kept_since()
-        if kept_since > begins_at(period, channels.zone):
-            whole = datetime.fromtimestamp(kept_since, channels.zone).date() + timedelta(days=1)
-            begins = moment(kept_since, settings.time_zone)
-            sys.stderr.write(f"qudao: asking WeCom: the journal begins at {begins}, and does from --since {whole} on\n")
-            return None
-        members = await recollect(state.journal, census, period, staff, channels)
+    """Count what *journal* remembers; None, having said why, when it does not reach back to the first day."""
+    kept_since = await journal.kept_since()
+    if kept_since > begins_at(period, channels.zone):
+        whole = datetime.fromtimestamp(kept_since, channels.zone).date() + timedelta(days=1)
+        begins = moment(kept_since, channels.zone)
+        sys.stderr.write(f"qudao: asking WeCom: the journal begins at {begins}, and does from --since {whole} on\n")
+        return None
+    members = await recollect(journal, census, period, staff, channels)
     return Coverage(read_from=ReadFrom.JOURNAL, relations=census.read, members=members)
 
 

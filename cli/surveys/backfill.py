@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cli.compose.deployment import kept_ways, open_deployment
+from cli.compose.deployment import open_deployment
 from cli.compose.files import read_channels
 from cli.compose.services import open_surveyor
 from cli.compose.workers import file_document, file_line, running_workers
@@ -89,12 +89,12 @@ async def _backfill(
         if wait:
             with Watch(Tally()) as watch:
                 await drained(deployment.queue, watch.on_depth(), asyncio.sleep)
+        pruned = (await deployment.state.ways.read()).pruned
     workers = await running_workers(settings)
     if as_json:
         print_json(document(tally, walk, channels) | {"dry_run": dry_run} | file_document(workers, channels))
     else:
         print_table(findings_table(tally, channels))
-        pruned = (await kept_ways(settings)).pruned
         for line in stranger_lines(tally, channels, pruned):
             print_line(line)
         print_line(_conclusion(tally, waited=wait, dry_run=dry_run))

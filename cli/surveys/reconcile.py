@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.compose.deployment import kept_ways, open_deployment
+from cli.compose.deployment import open_deployment
 from cli.compose.files import read_channels
 from cli.compose.services import open_surveyor
 from cli.failures import FAILED, fail, run_async
@@ -55,11 +55,11 @@ async def _reconcile(since: str, older_than: str, *, csv: Path | None, dry_run: 
                 on_change=on_change,
                 notify=watch.notify,
             )
+        pruned = (await deployment.state.ways.read()).pruned
     if as_json:
         print_json(_document(done) | document(tally, done.walk, channels) | {"dry_run": dry_run})
     else:
         print_table(findings_table(tally, channels))
-        pruned = (await kept_ways(settings)).pruned
         for line in (*stranger_lines(tally, channels, pruned), *_conclusions(done, dry_run=dry_run)):
             print_line(line)
     if done.walk.unread:
