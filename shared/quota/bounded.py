@@ -11,7 +11,7 @@ from typing import Final
 
 from shared.domain.errors import CallAborted
 from shared.domain.events import Lane
-from shared.quota.port import Quota
+from shared.quota.port import Permit, Quota
 
 WAIT_SECONDS: Final = 120.0
 """
@@ -30,7 +30,7 @@ class BoundedQuota:
         self._seconds = seconds
 
     @asynccontextmanager
-    async def permit(self, endpoint: str, lane: Lane, staff: str = "") -> AsyncIterator[None]:
+    async def permit(self, endpoint: str, lane: Lane, staff: str = "") -> AsyncIterator[Permit]:
         """
         Wait until *endpoint* may be called once for *lane*, but not for long, and hold one place in flight.
 
@@ -42,12 +42,12 @@ class BoundedQuota:
             limit = asyncio.timeout(self._seconds)
             try:
                 async with limit:
-                    await stack.enter_async_context(self._quota.permit(endpoint, lane, staff))
+                    permit = await stack.enter_async_context(self._quota.permit(endpoint, lane, staff))
             except TimeoutError as error:
                 if limit.expired():
                     raise CallAborted(endpoint, AGAIN_SECONDS) from error
                 raise
-            yield
+            yield permit
 
     def require_open(self, endpoint: str, staff: str) -> bool:
         """Tell whether *endpoint* may be called for *staff* as far as is known; see the port."""

@@ -157,7 +157,16 @@ class Snapshot:
     holds: Sequence[Hold] = ()
 
 
-class Grant(Protocol):
+class Permit(Protocol):
+    """Leave for one call."""
+
+    @property
+    def stale(self) -> bool:
+        """Whether no call may begin with it any more: the process was stopped since, and others may have its place."""
+        ...
+
+
+class Grant(Permit, Protocol):
     """Leave for one call, and its place in flight."""
 
     def release(self) -> None:
@@ -189,7 +198,7 @@ class Counters(Protocol):
 class Quota(Protocol):
     """The corp's quota, shared by every process of the deployment."""
 
-    def permit(self, endpoint: str, lane: Lane, staff: str = "") -> AbstractAsyncContextManager[None]:
+    def permit(self, endpoint: str, lane: Lane, staff: str = "") -> AbstractAsyncContextManager[Permit]:
         """
         Wait until *endpoint* may be called once for *lane*, and hold one place in flight while the context is open.
 

@@ -13,12 +13,9 @@ from typing import Final, Self
 
 from shared.domain.errors import QueueUnavailable
 from shared.domain.events import Lane
-from shared.quota.port import Grant
+from shared.quota.port import Grant, Permit
 from shared.quota.tether import granted
 from shared.quota.turns import Turns
-
-MAX_AGE: Final = 2.0
-"""Seconds after which a grant is not used: the process was stopped in between."""
 
 LOOK_AGAIN: Final = 1.0
 """Longest wait for room without telling the other processes that somebody still waits."""
@@ -58,20 +55,18 @@ Exchange = Callable[[str, Collection[int], "Turns[Slot]"], Awaitable[tuple[Answe
 class Reservations:
     """The slots of all APIs that this process calls, served while the context is open; what both databases build on."""
 
-    def __init__(
-        self, exchange: Exchange, *, poll: float, linger: float = 0.0, now: Callable[[], float] | None = None
-    ) -> None:
+    def __init__(self, exchange: Exchange, lease: "Lease", *, poll: float, linger: float = 0.0) -> None:
         """
         Args:
             exchange: Settles what ended and reserves for those who wait.
+            lease: What this process holds its places by.
             poll: Seconds between looks while other processes hold places.
             linger: Seconds that what ended may wait for somebody who asks.
-            now: The clock of the exchange's answers; the event loop's when None.
         """
         self._exchange = exchange
+        self._lease = lease
         self._poll = poll
         self._linger = linger
-        self._now = now or _loop_time
         self._apis: dict[str, Slots] = {}
 
     async def __aenter__(self) -> Self:
@@ -88,7 +83,7 @@ class Reservations:
     def __iter__(self) -> Iterator[tuple[str, "Slots"]]:
         return iter(self._apis.items())
 
-    def permit(self, endpoint: str, lane: Lane, staff: str = "") -> AbstractAsyncContextManager[None]:
+    def permit(self, endpoint: str, lane: Lane, staff: str = "") -> AbstractAsyncContextManager[Permit]:
         """Wait until *endpoint* may be called once for *lane* and hold one place in flight."""
         del staff  # matters to the valve alone
         return granted(self.acquire, endpoint, lane)
@@ -98,11 +93,11 @@ class Reservations:
         api = self._apis.get(endpoint)
         if api is None:
             api = self._apis[endpoint] = Slots(
-                endpoint, self._exchange, self._tasks, poll=self._poll, linger=self._linger
+                endpoint, self._exchange, self._lease, self._tasks, poll=self._poll, linger=self._linger
             )
         while True:
             grant = await api.acquire(lane)
-            if self._now() - grant.reserved <= MAX_AGE:
+            if not grant.stale:
                 return grant
             grant.release()
 
@@ -117,10 +112,18 @@ class Slots:
     """
 
     def __init__(
-        self, endpoint: str, exchange: Exchange, tasks: asyncio.TaskGroup, *, poll: float, linger: float = 0.0
+        self,
+        endpoint: str,
+        exchange: Exchange,
+        lease: "Lease",
+        tasks: asyncio.TaskGroup,
+        *,
+        poll: float,
+        linger: float,
     ) -> None:
         """Serve *endpoint* in a task of *tasks*; the rest as in :class:`Reservations`."""
         self._linger = linger
+        self._lease = lease
         self._endpoint = endpoint
         self._exchange = exchange
         self._poll = poll
@@ -174,11 +177,12 @@ class Slots:
                 pause = self._pause(answer, now)
 
     def _hand_out(self, answer: Answer, now: float) -> None:
+        self._lease.renew(now)
         for row in answer.lost:
             if row in self.held:
                 self.held[row].lose()
         for lane, row in answer.granted:
-            grant = self.held[row] = Slot(self, row, now)
+            grant = self.held[row] = Slot(self, row, self._lease)
             if not self.turns.give(grant, [lane]):
                 grant.release()  # whoever wanted it gave up
 
@@ -192,14 +196,20 @@ class Slots:
 
 
 class Slot:
-    """One running call: its row, and when that was written, in seconds of this process."""
+    """One running call: its row, and the lease that it is held by."""
 
-    def __init__(self, api: Slots, row: int, reserved: float) -> None:
-        self.reserved = reserved
+    def __init__(self, api: Slots, row: int, lease: "Lease") -> None:
+        self._lease = lease
+        self._term = lease.term
         self._api: Slots | None = api
         self._row = row
         self._lost = False
         self._end: Callable[[], None] | None = None
+
+    @property
+    def stale(self) -> bool:
+        """Whether this process was silent for so long that its place may have been given to another."""
+        return self._lost or self._lease.expired or self._lease.term != self._term
 
     def release(self) -> None:
         """Give the place back."""
@@ -221,5 +231,30 @@ class Slot:
                 self._end()
 
 
-def _loop_time() -> float:
-    return asyncio.get_running_loop().time()
+class Lease:
+    """
+    What a process holds its places by: the others must hear of it again within so many *seconds*.
+
+    A process that was stopped finds here, before it asks anybody, that others may have its places by now. The time is
+    that of *now*.
+
+    Attributes:
+        term: Grows when it was renewed after it had expired: what was held before may be gone.
+    """
+
+    def __init__(self, seconds: float, now: Callable[[], float]) -> None:
+        self._seconds = seconds
+        self._now = now
+        self._renewed = now()
+        self.term = 0
+
+    @property
+    def expired(self) -> bool:
+        """Whether nobody heard of this process for too long."""
+        return self._now() - self._renewed > self._seconds
+
+    def renew(self, at: float) -> None:
+        """Note that the others heard of this process *at* that time or later."""
+        if at - self._renewed > self._seconds:
+            self.term += 1
+        self._renewed = max(self._renewed, at)

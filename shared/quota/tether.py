@@ -8,7 +8,7 @@ from typing import Self
 
 from shared.domain.errors import QueueUnavailable
 from shared.domain.events import Lane
-from shared.quota.port import Grant
+from shared.quota.port import Grant, Permit
 
 Acquire = Callable[[str, Lane], Awaitable[Grant]]
 
@@ -44,7 +44,7 @@ class Tether:
 
 
 @asynccontextmanager
-async def granted(acquire: Acquire, endpoint: str, lane: Lane) -> AsyncIterator[None]:
+async def granted(acquire: Acquire, endpoint: str, lane: Lane) -> AsyncIterator[Permit]:
     """
     Wait until *endpoint* may be called once for *lane* and hold one place in flight, without brake or breaker.
 
@@ -54,6 +54,6 @@ async def granted(acquire: Acquire, endpoint: str, lane: Lane) -> AsyncIterator[
     grant = await acquire(endpoint, lane)
     try:
         with Tether(grant):
-            yield
+            yield grant
     finally:
         grant.release()

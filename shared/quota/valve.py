@@ -19,7 +19,7 @@ from shared.domain.errors import QueueUnavailable, WeComError
 from shared.domain.events import Lane
 from shared.quota.holds import Held, HoldChange, Holds, Pause
 from shared.quota.notices import Notices
-from shared.quota.port import SETTLE_SECONDS, Counters, Grant, Hold, HoldKind, Limits, Snapshot
+from shared.quota.port import SETTLE_SECONDS, Counters, Grant, Hold, HoldKind, Limits, Permit, Snapshot
 from shared.quota.tether import Tether
 
 log = structlog.get_logger()
@@ -55,7 +55,7 @@ class Valve:
         notices.listen(self._hear)
 
     @asynccontextmanager
-    async def permit(self, endpoint: str, lane: Lane, staff: str = "") -> AsyncIterator[None]:
+    async def permit(self, endpoint: str, lane: Lane, staff: str = "") -> AsyncIterator[Permit]:
         """
         Wait until *endpoint* may be called once for *lane*, and hold one place in flight while the context is open.
 
@@ -67,7 +67,7 @@ class Valve:
         started = _now()
         try:
             with Tether(grant):
-                yield
+                yield grant
         except WeComError as error:
             keep = False
             try:
@@ -133,7 +133,7 @@ class Valve:
             try:
                 await self._notices.refresh()
                 pause = self._holds.pause(endpoint, staff, _now())
-                if pause is None or await self._may_probe(pause):
+                if (pause is None or await self._may_probe(pause)) and not grant.stale:
                     return grant
             except BaseException:
                 grant.release()

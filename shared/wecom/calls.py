@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Final, TypeVar
 from weakref import WeakValueDictionary
 
-from shared.domain.errors import QudaoError, TokenRefused, TransientError
+from shared.domain.errors import QudaoError, QueueUnavailable, TokenRefused, TransientError
 from shared.domain.events import Lane
 from shared.domain.ids import ExternalUserId, StaffUserId
 from shared.quota.port import Quota
@@ -116,10 +116,12 @@ class Calls:
         asked = asyncio.get_running_loop().time()
         # Failures are raised inside the permit: by what leaves it, the quota slows down, pauses or closes.
         try:
-            async with self._quota.permit(endpoint, lane, staff):
+            async with self._quota.permit(endpoint, lane, staff) as permit:
                 self._waited[endpoint, lane] = asyncio.get_running_loop().time() - asked
                 request = await _prepared(prepare)
                 token = await self._tokens.current()
+                if permit.stale:
+                    raise QueueUnavailable("this process was stopped while it prepared a call; nothing was called")
                 answer = await self._transport.exchange(request, {"access_token": token})
                 failure = failure_in(endpoint, answer, token_is_new=token_is_new)
                 if isinstance(failure, TokenRefused):

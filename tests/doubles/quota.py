@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from shared.clock import Clock
 from shared.domain.events import Lane
-from shared.quota.port import Grant, Limits, Snapshot, Usage, WorkerSeen
+from shared.quota.port import Grant, Limits, Permit, Snapshot, Usage, WorkerSeen
 from shared.quota.tether import granted
 from shared.quota.turns import Turns
 
@@ -26,7 +26,7 @@ class MemoryQuota:
         self._clock = clock
         self._apis: dict[str, _Api] = {}
 
-    def permit(self, endpoint: str, lane: Lane, staff: str = "") -> AbstractAsyncContextManager[None]:
+    def permit(self, endpoint: str, lane: Lane, staff: str = "") -> AbstractAsyncContextManager[Permit]:
         """Wait until *endpoint* may be called once for *lane* and hold one place in flight."""
         del staff  # matters to the valve alone
         return granted(self.acquire, endpoint, lane)
@@ -144,7 +144,9 @@ class _Api:
 
 
 class _Grant:
-    """One running call."""
+    """One running call; never stale, as only the end of the process takes a place away."""
+
+    stale = False
 
     def __init__(self, api: _Api) -> None:
         self._api: _Api | None = api
@@ -156,4 +158,4 @@ class _Grant:
             api.release()
 
     def when_lost(self, end: Callable[[], None] | None) -> None:
-        """Do nothing: only the end of the process takes a place away."""
+        """Do nothing: it never is."""

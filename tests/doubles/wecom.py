@@ -11,6 +11,7 @@ from aiohttp import web
 
 from shared.domain.events import Lane
 from shared.domain.ids import CorpId
+from shared.quota.port import Permit
 from shared.wecom.client import WeCom, open_wecom
 
 SECRET = "PLANTED-secret"
@@ -133,22 +134,30 @@ async def scripted_wecom() -> AsyncIterator[ScriptedWeCom]:
 
 
 @dataclass
+class OpenPermit:
+    """Leave for a call, at any time unless it is stale."""
+
+    stale: bool = False
+
+
+@dataclass
 class OpenQuota:
     """A quota without limits that remembers what left each permit: None for a success."""
 
     left: list[tuple[str, Lane, type[BaseException] | None]] = field(default_factory=list)
     open: int = 0
     staff: list[str] = field(default_factory=list)
+    stale: bool = False
 
     def require_open(self, endpoint: str, staff: str) -> bool:
         return True
 
     @asynccontextmanager
-    async def permit(self, endpoint: str, lane: Lane, staff: str = "") -> AsyncIterator[None]:
+    async def permit(self, endpoint: str, lane: Lane, staff: str = "") -> AsyncIterator[Permit]:
         self.open += 1
         self.staff.append(staff)
         try:
-            yield
+            yield OpenPermit(self.stale)
         except BaseException as error:
             self.left.append((endpoint, lane, type(error)))
             raise

@@ -77,6 +77,8 @@ class OpenFile:
 class Neighbours:
     """Processes by number; those that were killed are not alive."""
 
+    lease = LEASE
+
     def __init__(self, file: File, pid: int) -> None:
         self._file = file
         self._pid = pid

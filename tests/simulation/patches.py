@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from shared.domain.errors import MemberHeld, StaffBlocked
 from shared.domain.events import Lane
-from shared.quota import bounded
+from shared.quota import bounded, slots
 from shared.quota.port import Limits, share
 from shared.state.sqlite import quota
 from workers import consumer, policy
@@ -87,6 +87,11 @@ def _no_probing() -> AbstractContextManager[None]:
     return patched(mark._View, fresh=lambda self, **_: fresh(self))
 
 
+def _outlasting() -> AbstractContextManager[None]:
+    """A process that was stopped goes on with the places it had."""
+    return patched(slots.Lease, expired=False)
+
+
 WITHOUT: Final[Mapping[str, Callable[[], AbstractContextManager[None]]]] = {
     "settling": _abandoning,
     "reserve": _greedy_bulk,
@@ -94,5 +99,6 @@ WITHOUT: Final[Mapping[str, Callable[[], AbstractContextManager[None]]]] = {
     "patience": _counting_waits,
     "asking": _burning,
     "probing": _no_probing,
+    "expiry": _outlasting,
 }
 """Mendings by name, and what takes each out."""

@@ -23,6 +23,7 @@ MISSED = {
     "patience": (6, 26),
     "asking": (7, 17),
     "probing": (27, 47),
+    "expiry": (30312,),
 }
 """Seeds of which one at least goes wrong without a mending."""
 

@@ -15,7 +15,7 @@ from shared.domain.ids import CorpId
 from shared.queue.port import EventQueue
 from shared.quota.bounded import BoundedQuota
 from shared.quota.holds import HoldChange
-from shared.quota.port import HoldKind, Limits
+from shared.quota.port import HoldKind, Limits, Permit
 from shared.quota.valve import Valve
 from shared.sqlite import Database
 from shared.state.sqlite.journal import SqliteJournal
@@ -151,17 +151,17 @@ class _Valve(Valve):
     world: World
 
     @asynccontextmanager
-    async def permit(self, endpoint: str, lane: Lane, staff: str = "") -> AsyncIterator[None]:
+    async def permit(self, endpoint: str, lane: Lane, staff: str = "") -> AsyncIterator[Permit]:
         now = asyncio.get_running_loop().time
         asked = now()
-        async with super().permit(endpoint, lane, staff):
+        async with super().permit(endpoint, lane, staff) as permit:
             self.world.waits.append((asked, now(), lane, endpoint))
             LANE.set(lane)
-            yield
+            yield permit
 
 
 class _Notices:
-    """The notices as one process has them. Notes when a brake was told."""
+    """The notices as one process has them. Notes when a brake was told, if nobody knew better."""
 
     def __init__(self, world: World, notices: SqliteNotices) -> None:
         self._world = world
@@ -173,7 +173,19 @@ class _Notices:
     async def tell(self, changes: Sequence[HoldChange]) -> None:
         await self._notices.tell(changes)
         now = asyncio.get_running_loop().time()
-        self._world.brakes += [(now, one.endpoint) for one in changes if one.kind is HoldKind.BRAKE and not one.closed]
+        self._world.brakes += [
+            (now, one.endpoint)
+            for one in changes
+            if one.kind is HoldKind.BRAKE and not one.closed and self._is_kept(one)
+        ]
+
+    def _is_kept(self, change: HoldChange) -> bool:
+        """Tell whether *change* is not older than what is known: one that was stopped brings old news."""
+        version = self._world.file.connection.execute(
+            "SELECT version FROM quota_hold WHERE kind = ? AND endpoint = ? AND staff = ''",
+            (change.kind, change.endpoint),
+        ).get
+        return version == change.version
 
 
 def parked_and_noted(world: World) -> Mapping[tuple[str, str], list[str]]:

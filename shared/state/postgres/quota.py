@@ -17,7 +17,7 @@ from shared.domain.errors import ConfigurationError, QueueUnavailable
 from shared.domain.events import Lane
 from shared.postgres import Postgres
 from shared.quota.port import SETTLE_SECONDS, FileInUse, Limits, Snapshot, Usage, WorkerSeen, no_file
-from shared.quota.slots import ASKING, HEAD_START, LOOK_AGAIN, Answer, Reservations, Slot
+from shared.quota.slots import ASKING, HEAD_START, LOOK_AGAIN, Answer, Lease, Reservations, Slot
 from shared.quota.turns import Turns
 from shared.state.postgres.tables import STEPS
 from shared.tasks import beside
@@ -81,7 +81,8 @@ class PostgresQuota:
         self._worker = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
         self._onlooker = onlooker
         self._file = file
-        self._reservations = Reservations(self._exchange, poll=LOOK_AGAIN, linger=LINGER)
+        self._lease = Lease(LEASE + SETTLE_SECONDS / 3, _now)
+        self._reservations = Reservations(self._exchange, self._lease, poll=LOOK_AGAIN, linger=LINGER)
         self.acquire, self.permit = self._reservations.acquire, self._reservations.permit
         self.holds = 0
         """Number of the newest hold that is known to be there."""
@@ -189,7 +190,9 @@ class PostgresQuota:
             )
 
     async def _show_up(self) -> None:
+        asked = _now()
         await self._database.execute(_SHOW_UP, self._corp, self._worker, self._file(), _written(self._limits))
+        self._lease.renew(asked)
 
     async def _show_up_for_ever(self) -> None:
         while True:

@@ -12,6 +12,11 @@ from shared.state.sqlite.ledger import LEASE, Process
 class Neighbours(Protocol):
     """The processes that may share a file."""
 
+    @property
+    def lease(self) -> float:
+        """Seconds of silence after which a process loses its places."""
+        ...
+
     def me(self) -> Process:
         """Return this process under a new name."""
         ...
@@ -29,7 +34,7 @@ class Machine:
     """The processes of this machine; one that is silent for *lease* seconds loses its places."""
 
     def __init__(self, lease: float = LEASE) -> None:
-        self._lease = lease
+        self.lease = lease
 
     def me(self) -> Process:
         """Return this process under a new name."""
@@ -41,7 +46,7 @@ class Machine:
 
     def alive(self, place: str, pid: int, born: str, seen: float, now: float) -> bool:
         """Look it up, where it can be looked up; one that is silent for long has no use of its places."""
-        if not place or seen <= now - self._lease:
+        if not place or seen <= now - self.lease:
             return False
         return place != _place() or _born(pid) == born
 

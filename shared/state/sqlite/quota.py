@@ -19,7 +19,7 @@ from shared.clock import Clock
 from shared.domain.errors import QueueUnavailable
 from shared.domain.events import Lane
 from shared.quota.port import FileInUse, Limits, Snapshot, WorkerSeen, no_file
-from shared.quota.slots import Answer, Reservations, Slot
+from shared.quota.slots import Answer, Lease, Reservations, Slot
 from shared.quota.turns import Turns
 from shared.sqlite import Database
 from shared.state.sqlite import ledger
@@ -61,7 +61,8 @@ class SqliteQuota:
         self._neighbours = neighbours or Machine()
         self._process = self._neighbours.me()
         self._onlooker = onlooker
-        self._reservations = Reservations(self.exchange, poll=POLL, now=monotonic)
+        self._lease = Lease(self._neighbours.lease, monotonic)
+        self._reservations = Reservations(self.exchange, self._lease, poll=POLL)
         self.acquire, self.permit = self._reservations.acquire, self._reservations.permit
 
     async def __aenter__(self) -> Self:
@@ -141,13 +142,14 @@ class SqliteQuota:
             await self._database.write(work)
 
     async def _show_up(self) -> None:
-        def work(connection: Connection) -> None:
+        def work(connection: Connection) -> float:
             now, wall = self._monotonic(), self._clock.time()
             ledger.keep_time(connection, self._neighbours.boot(), now, wall)
             if not self._onlooker:
                 ledger.show_up(connection, self._process, now, wall, self._file())
+            return now
 
-        await self._database.write(work)
+        self._lease.renew(await self._database.write(work))
 
     async def _show_up_for_ever(self) -> None:
         while True:

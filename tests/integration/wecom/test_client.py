@@ -14,6 +14,7 @@ from shared.domain.errors import (
     Congested,
     CursorExpired,
     PermanentError,
+    QueueUnavailable,
     RateLimited,
     StaffBlocked,
     TokenRefused,
@@ -665,6 +666,17 @@ async def test_no_secret_leaves_the_client(server, quota, caplog, reply, endpoin
     assert server.url.removeprefix("http://") not in text
     assert all(isinstance(error, WeComError) for error in errors)
     assert server.seen[0].query["corpsecret"] == SECRET  # planted where it could have leaked
+
+
+async def test_a_process_that_was_stopped_begins_no_call(server, quota, wecom):
+    """Whoever lost the place meanwhile leaves it at that: another may be calling in its stead."""
+    quota.stale = True
+    with pytest.raises(QueueUnavailable, match="nothing was called"):
+        await wecom.get_customer(NANA)
+    assert [seen.endpoint for seen in server.seen] == ["gettoken"]
+    quota.stale = False
+    server.script(GET, {"errcode": 0, "external_contact": contact(), "follow_user": [follow()]})
+    await wecom.get_customer(NANA)
 
 
 async def test_a_trace_id_is_kept(server, wecom):

@@ -9,6 +9,8 @@ import pytest
 from shared.domain.errors import CallAborted, TransientError
 from shared.domain.events import Lane
 from shared.quota.bounded import BoundedQuota
+from shared.quota.port import Permit
+from tests.doubles.wecom import OpenPermit
 from tests.simulation.virtual import run_virtual
 
 API = "externalcontact/get"
@@ -25,10 +27,10 @@ class SlowQuota:
         return bool(endpoint) and not staff
 
     @asynccontextmanager
-    async def permit(self, endpoint: str, lane: Lane, staff: str = "") -> AsyncIterator[None]:
+    async def permit(self, endpoint: str, lane: Lane, staff: str = "") -> AsyncIterator[Permit]:
         await asyncio.sleep(self.seconds)
         try:
-            yield
+            yield OpenPermit()
         except BaseException as error:
             self.left.append(type(error))
             raise
@@ -77,9 +79,9 @@ def test_a_timeout_of_the_quota_itself_is_its_own() -> None:
 
     class Failing(SlowQuota):
         @asynccontextmanager
-        async def permit(self, endpoint: str, lane: Lane, staff: str = "") -> AsyncIterator[None]:
+        async def permit(self, endpoint: str, lane: Lane, staff: str = "") -> AsyncIterator[Permit]:
             raise TimeoutError
-            yield
+            yield OpenPermit()
 
     async def work() -> None:
         with pytest.raises(TimeoutError):
