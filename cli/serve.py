@@ -15,7 +15,7 @@ from cli.failures import run_async
 from cli.signals import stopped_by_signal
 from cli.times import CLOCK
 from ingress.server import serve
-from ingress.spool import Intake
+from ingress.spool.queue import Intake
 from shared.domain.addresses import Address
 from shared.domain.errors import ConfigurationError
 from shared.logs import configure_logging

@@ -13,11 +13,14 @@ from cli.failures import run_async
 from cli.options import AsJson
 from cli.output import duration, moment, print_json, print_table
 from cli.times import CLOCK
+from ingress.spool.file import depths_in
+from ingress.spool.queue import spool_paths
+from shared.domain.errors import ConfigurationError, QueueUnavailable
 from shared.domain.ids import CorpId
 from shared.logs import configure_logging
 from shared.queue.port import Depth, EventQueue
 from shared.quota.port import Hold, Snapshot, Usage, WorkerSeen
-from shared.settings import load_settings
+from shared.settings import Settings, load_settings
 from workers.other_corps import MOST_LOOKED_AT, parked_by_corp
 from workers.policy import SHARED_QUEUE_REMEDY
 
@@ -33,12 +36,18 @@ def status(as_json: AsJson = False) -> None:
 async def _status(*, as_json: bool) -> None:
     settings = load_settings()
     configure_logging("warning", settings.log_format)
-    async with open_deployment(settings, onlooker=True) as deployment:
-        depths = await deployment.queue.depths(ages=True)
-        snapshot = await deployment.quota.snapshot()
-        others = await _others(deployment.queue, settings.corp_id) if _parked(depths) and settings.corp_id else {}
+    spooled, unread = await _spooled(settings)
+    try:
+        async with open_deployment(settings, onlooker=True) as deployment:
+            depths = [*await deployment.queue.depths(ages=True), *spooled]
+            snapshot = await deployment.quota.snapshot()
+            others = await _others(deployment.queue, settings.corp_id) if _parked(depths) and settings.corp_id else {}
+    except QueueUnavailable:
+        if spooled and not as_json:
+            print_table(_queue(spooled))  # an outage is when this is looked for
+        raise
     if as_json:
-        print_json(_document(depths, snapshot, others))
+        print_json(_document(depths, snapshot, others, unread))
         return
     console = Console()
     print_table(_queue(depths))
@@ -48,8 +57,30 @@ async def _status(*, as_json: bool) -> None:
         console.print(_hold(hold, settings.time_zone), style="yellow", markup=False)
     if not snapshot.holds:
         console.print("No API is held back.")
+    for problem in unread:
+        console.print(f"What waits in the spool is not known. {problem}", style="yellow", markup=False)
     for line in _sharing(others, _parked(depths)):
         console.print(line, style="yellow", markup=False)
+
+
+async def _spooled(settings: Settings) -> tuple[list[Depth], list[str]]:
+    """Return what waits for each lane in the spool of this machine's ingresses, and why a file cannot be read."""
+    found: dict[str, Depth] = {}
+    problems = []
+    for path in spool_paths(settings.spool) if settings.spool and settings.queue_file is None else ():
+        try:
+            depths = await depths_in(path, CLOCK.time()) if path.exists() else []
+        except (QueueUnavailable, ConfigurationError) as error:
+            problems.append(str(error))
+            continue
+        for depth in depths:
+            before = found.get(depth.name, Depth(name=depth.name, messages=0, oldest_seconds=0.0))
+            found[depth.name] = Depth(
+                name=depth.name,
+                messages=before.messages + depth.messages,
+                oldest_seconds=max(before.oldest_seconds or 0.0, depth.oldest_seconds or 0.0),
+            )
+    return list(found.values()), problems
 
 
 def _parked(depths: Sequence[Depth]) -> int:
@@ -75,7 +106,9 @@ def _sharing(others: Mapping[CorpId, int] | None, parked: int) -> Iterator[str]:
         yield f"{corp}, another corp, has {count:,}{looked_at} parked here: two share a queue; {SHARED_QUEUE_REMEDY}."
 
 
-def _document(depths: Sequence[Depth], snapshot: Snapshot, others: Mapping[CorpId, int] | None) -> dict[str, Any]:
+def _document(
+    depths: Sequence[Depth], snapshot: Snapshot, others: Mapping[CorpId, int] | None, unread: Sequence[str]
+) -> dict[str, Any]:
     return {
         "queue": [
             {"name": depth.name, "messages": depth.messages, "oldest_seconds": depth.oldest_seconds} for depth in depths
@@ -103,6 +136,7 @@ def _document(depths: Sequence[Depth], snapshot: Snapshot, others: Mapping[CorpI
             }
             for hold in snapshot.holds
         ],
+        "spool_unread": list(unread),
         "other_corps": None if others is None else [{"corp": corp, "parked": count} for corp, count in others.items()],
         "workers": [
             {"name": worker.name, "seen": worker.seen, "channels_file": worker.file} for worker in snapshot.workers

@@ -17,7 +17,7 @@ from ingress.deadlines import Deadlines
 from ingress.duplicates import Once
 from ingress.metrics import IngressMetrics
 from ingress.refusals import Refusals
-from ingress.spool import Intake
+from ingress.spool.queue import Intake
 from shared.clock import Clock
 from shared.domain.errors import CallbackRejected, QueueUnavailable
 from shared.domain.events import Event, UnknownEvent, Unreadable, Work, lanes_of

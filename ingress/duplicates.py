@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Final
 
-from ingress.spool import Intake
+from ingress.spool.queue import Intake
 from shared.domain.events import Lane
 from shared.domain.ids import EventId
 from shared.queue.message import Message

@@ -10,7 +10,7 @@ from ingress.callbacks import READ_TIMEOUT, Callbacks
 from ingress.connections import PATIENCE, reap
 from ingress.deadlines import DEADLINE, LIMIT, Deadlines
 from ingress.metrics import IngressMetrics
-from ingress.spool import Intake
+from ingress.spool.queue import Intake
 from shared.clock import Clock
 from shared.domain.addresses import Address
 from shared.web import bind, listening

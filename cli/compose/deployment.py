@@ -9,7 +9,8 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from cli.times import CLOCK
-from ingress.spool import Intake, spooled
+from ingress.spool.log import SpoolLog
+from ingress.spool.queue import Intake, spooled
 from shared.domain.channels.lock import LockedWays
 from shared.domain.errors import QueueUnavailable
 from shared.queue.port import EventQueue
@@ -17,7 +18,7 @@ from shared.queue.sqlite.adapter import SqliteQueue
 from shared.quota.port import FileInUse, Limits, no_file
 from shared.quota.valve import Valve
 from shared.settings import Settings
-from shared.sqlite import Database
+from shared.sqlite.database import Database
 from shared.state.port import SharedState
 from shared.state.sqlite import adapter as sqlite
 
@@ -56,11 +57,7 @@ async def open_spool(settings: Settings, queue: EventQueue, registry: CollectorR
     if settings.queue_file is not None or settings.spool is None:
         yield queue
         return
-    async with (
-        Database(settings.spool) as database,
-        SqliteQueue(database, CLOCK, crowd=None) as store,
-        spooled(queue, store, registry) as intake,
-    ):
+    async with spooled(queue, settings.spool, CLOCK, SpoolLog(registry)) as intake:
         yield intake
 
 

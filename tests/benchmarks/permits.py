@@ -20,7 +20,7 @@ from shared.clock import SystemClock
 from shared.domain.events import Lane
 from shared.postgres import Postgres
 from shared.quota.port import Counters, Limits
-from shared.sqlite import Database
+from shared.sqlite.database import Database
 from shared.state.postgres.quota import PostgresQuota
 from shared.state.sqlite.quota import SqliteQuota
 from tests.benchmarks.rig import own_prefix, percentiles, print_result

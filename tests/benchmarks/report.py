@@ -25,7 +25,7 @@ import orjson
 
 from shared.domain.ids import EventId, ExternalUserId, StaffUserId
 from shared.postgres import Postgres
-from shared.sqlite import Database
+from shared.sqlite.database import Database
 from shared.state.journal import CustomerJournal, JournalEntry
 from shared.state.postgres.journal import PostgresJournal
 from shared.state.sqlite.journal import SqliteJournal

@@ -16,7 +16,7 @@ from shared.domain.errors import QueueUnavailable
 from shared.domain.events import Lane
 from shared.postgres import Postgres
 from shared.quota.port import Limits, Quota
-from shared.sqlite import Database
+from shared.sqlite.database import Database
 from shared.state.postgres.quota import PostgresQuota
 from shared.state.sqlite.processes import Machine
 from shared.state.sqlite.quota import SqliteQuota

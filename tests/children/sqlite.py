@@ -11,7 +11,7 @@ from shared.domain.events import Lane
 from shared.domain.ids import EventId
 from shared.queue.message import Message
 from shared.queue.sqlite.adapter import SqliteQueue
-from shared.sqlite import Database
+from shared.sqlite.database import Database
 
 
 def say(line: str) -> None:

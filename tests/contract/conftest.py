@@ -16,7 +16,7 @@ from shared.clock import SystemClock
 from shared.queue.port import EventQueue
 from shared.queue.rabbitmq.adapter import RabbitQueue
 from shared.queue.sqlite.adapter import SqliteQueue
-from shared.sqlite import Database
+from shared.sqlite.database import Database
 from tests.doubles.queue import MemoryQueue
 
 Opener = Callable[[], AbstractAsyncContextManager[EventQueue]]

@@ -12,7 +12,7 @@ from shared.domain.ids import EventId, ExternalUserId, StaffUserId
 from shared.domain.relations import Relation, remark_digest
 from shared.domain.reports.recollection import Told
 from shared.postgres import Postgres
-from shared.sqlite import Database
+from shared.sqlite.database import Database
 from shared.state.journal import CustomerJournal, recognised
 from shared.state.postgres.journal import PostgresJournal
 from shared.state.sqlite.journal import SqliteJournal

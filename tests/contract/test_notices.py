@@ -12,7 +12,7 @@ from shared.postgres import Postgres
 from shared.quota.holds import HoldChange
 from shared.quota.notices import Notices
 from shared.quota.port import HoldKind, Limits
-from shared.sqlite import Database
+from shared.sqlite.database import Database
 from shared.state.postgres.notices import PostgresNotices
 from shared.state.postgres.quota import PostgresQuota
 from shared.state.sqlite.notices import SqliteNotices

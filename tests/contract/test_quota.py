@@ -15,7 +15,7 @@ from shared.domain.errors import QueueUnavailable
 from shared.domain.events import Lane
 from shared.postgres import Postgres
 from shared.quota.port import Counters, Limits, Quota
-from shared.sqlite import Database
+from shared.sqlite.database import Database
 from shared.state.postgres.quota import PostgresQuota
 from shared.state.sqlite.quota import SqliteQuota
 from tests.doubles.quota import MemoryQuota

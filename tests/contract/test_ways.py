@@ -16,7 +16,7 @@ from shared.domain.errors import ConfigurationError
 from shared.domain.ids import ContactWayId, CorpId, StaffUserId
 from shared.quota.notices import Notices
 from shared.quota.port import Limits
-from shared.sqlite import Database
+from shared.sqlite.database import Database
 from shared.state.leases import leased
 from shared.state.postgres import adapter as postgres_adapter
 from shared.state.sqlite import adapter as sqlite_adapter

@@ -18,7 +18,7 @@ from shared.domain.events import Lane
 from shared.domain.ids import ContactWayId, CorpId, ExternalUserId, StaffUserId
 from shared.quota.holds import HoldChange
 from shared.quota.port import HoldKind, Limits
-from shared.sqlite import Database
+from shared.sqlite.database import Database
 from shared.state.copying import ENDED, JOURNAL, StateTables, copy_state
 from shared.state.journal import JournalEntry
 from shared.state.leases import leased

@@ -28,7 +28,7 @@ class File:
 
 
 class OpenFile:
-    """What one process has of the file; stands for ``shared.sqlite.Database``. ``cut`` off, it is away for this one."""
+    """What one process has of the file; stands for ``Database``. ``cut`` off, it is away for this one."""
 
     def __init__(self, file: File, life: Life) -> None:
         self._file = file

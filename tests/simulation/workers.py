@@ -17,7 +17,7 @@ from shared.quota.bounded import BoundedQuota
 from shared.quota.holds import HoldChange
 from shared.quota.port import HoldKind, Limits, Permit
 from shared.quota.valve import Valve
-from shared.sqlite import Database
+from shared.sqlite.database import Database
 from shared.state.sqlite.journal import SqliteJournal
 from shared.state.sqlite.notices import SqliteNotices
 from shared.state.sqlite.quota import SqliteQuota

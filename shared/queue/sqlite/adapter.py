@@ -6,7 +6,6 @@ publish, look, replay and drop meanwhile.
 """
 
 import asyncio
-import fcntl
 import os
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
@@ -15,13 +14,14 @@ from pathlib import Path
 from typing import Self
 
 from shared.clock import Clock
-from shared.domain.errors import ConfigurationError, QueueUnavailable
+from shared.domain.errors import ConfigurationError
 from shared.domain.events import Lane, replay_lane
 from shared.queue.message import Message
 from shared.queue.port import CROWD, STALE_SECONDS, Consumer, Depth, Parked
 from shared.queue.sqlite import tables
 from shared.queue.sqlite.consumer import Lanes, SqliteConsumer
-from shared.sqlite import Database
+from shared.sqlite.database import Database
+from shared.sqlite.hold import hold
 
 
 class SqliteQueue:
@@ -37,7 +37,7 @@ class SqliteQueue:
         """
         self._database = database
         self._clock = clock
-        self._insert = database.batched(partial(tables.insert, crowd=crowd))
+        self._insert = database.batched(partial(tables.insert, crowd=crowd), grows=True)
         self._lanes = Lanes(database, clock, stale)
         self._consumers = 0
         self._consuming = asyncio.Lock()
@@ -104,7 +104,7 @@ class SqliteQueue:
     async def check(self) -> None:
         """Return when the file can be written."""
         now = self._clock.time()
-        await self._database.write(lambda connection: tables.probe(connection, now))
+        await self._database.write(lambda connection: tables.probe(connection, now), grows=True)
 
     async def _parked_after(self, last: int) -> list[Parked]:
         return await self._database.read(lambda connection: tables.parked_after(connection, last))
@@ -130,16 +130,9 @@ class SqliteQueue:
 
 
 def _hold(database: Path) -> int:
-    """Hold ``<file>.consumer`` until the returned descriptor is closed, or this process dies."""
-    path = database.with_name(f"{database.name}.consumer")
-    try:
-        descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise QueueUnavailable(f"{path}: {error.strerror}") from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(descriptor)
-        problem = f"another process consumes from {database}: stop it, or set QUDAO_QUEUE_URL to a RabbitMQ"
-        raise ConfigurationError([problem]) from error
-    return descriptor
+    held = hold(database.with_name(f"{database.name}.consumer"))
+    if held is None:
+        raise ConfigurationError(
+            [f"another process consumes from {database}: stop it, or set QUDAO_QUEUE_URL to a RabbitMQ"]
+        )
+    return held

@@ -23,7 +23,7 @@ from shared.queue.message import Failure, Message
 from shared.queue.port import RETRY_DELAYS, RETRY_SPREAD
 from shared.queue.sqlite import tables
 from shared.queue.sqlite.tables import Claim
-from shared.sqlite import Database
+from shared.sqlite.database import Database
 
 T = TypeVar("T")
 

@@ -11,7 +11,7 @@ from shared.clock import Clock
 from shared.domain.errors import ConfigurationError
 from shared.domain.ids import CorpId
 from shared.quota.port import FileInUse, Limits, no_file
-from shared.sqlite import Database
+from shared.sqlite.database import Database
 from shared.state.port import SharedState
 from shared.state.sqlite.copying import SqliteTables
 from shared.state.sqlite.journal import SqliteJournal

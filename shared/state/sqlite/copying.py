@@ -5,7 +5,7 @@ from typing import Any
 
 from apsw import Connection
 
-from shared.sqlite import Database
+from shared.sqlite.database import Database
 from shared.state.copying import AT_ONCE, Rows, Table
 
 

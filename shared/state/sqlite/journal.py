@@ -10,7 +10,7 @@ from apsw import Connection
 
 from shared.domain.ids import ExternalUserId, StaffUserId
 from shared.domain.reports.recollection import Told
-from shared.sqlite import Database
+from shared.sqlite.database import Database
 from shared.state.journal import TOLD, JournalEntry
 
 AT_ONCE: Final = 1000

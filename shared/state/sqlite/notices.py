@@ -9,7 +9,7 @@ from apsw import Connection
 from shared.quota.holds import HoldChange
 from shared.quota.notices import Listener
 from shared.quota.port import HoldKind
-from shared.sqlite import Database
+from shared.sqlite.database import Database
 
 
 class SqliteNotices:

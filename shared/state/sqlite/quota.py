@@ -21,7 +21,7 @@ from shared.domain.events import Lane
 from shared.quota.port import FileInUse, Limits, Snapshot, WorkerSeen, no_file
 from shared.quota.slots import Answer, Lease, Reservations, Slot
 from shared.quota.turns import Turns
-from shared.sqlite import Database
+from shared.sqlite.database import Database
 from shared.state.sqlite import ledger
 from shared.state.sqlite.ledger import SlotRequest
 from shared.state.sqlite.processes import Machine, Neighbours

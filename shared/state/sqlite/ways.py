@@ -8,7 +8,7 @@ from apsw import Connection
 from shared.domain.channels.lock import LockedWays
 from shared.domain.errors import ConfigurationError
 from shared.domain.ids import ContactWayId, CorpId
-from shared.sqlite import Database
+from shared.sqlite.database import Database
 from shared.state.ways import CLAIM, TAKEN_OVER, WayRow, difference, locked_ways
 
 STEPS: Final = (

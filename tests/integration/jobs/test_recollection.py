@@ -17,7 +17,7 @@ from shared.domain.ids import CorpId, ExternalUserId, StaffUserId
 from shared.postgres import Postgres
 from shared.queue.message import Failure, message_for
 from shared.queue.sqlite.adapter import SqliteQueue
-from shared.sqlite import Database
+from shared.sqlite.database import Database
 from simulator import Simulator, SimulatorConfig, run_simulator
 from simulator.corp import Customer, Follow, RelationStatus
 from tests.e2e.processes import qudao, receives, run_to_end, settings

@@ -1,15 +1,11 @@
 """What else may be wrong with a PostgreSQL, or stand before it: told in one line with its remedy; nothing is lost."""
 
 import asyncio
-import os
 import shutil
-import subprocess
 import sys
 import time
 from bisect import bisect_left
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from contextlib import suppress
 
 import asyncpg
 import pytest
@@ -26,6 +22,7 @@ from tests.children.quota import LIMITS
 from tests.e2e.processes import run_to_end, settings, until
 from tests.postgres.pooler import running_pooler
 from tests.postgres.servers import Server, owner, running_standby
+from tests.rigs.disks import fill, small_disk
 from tests.rigs.journal import entry
 
 HOUR = 3600.0
@@ -177,27 +174,10 @@ async def test_all_connections_ended_while_calls_run_are_back_within_two_seconds
     await boss.close()
 
 
-@contextmanager
-def small_disk(size: str) -> Iterator[Path]:
-    """Yield a folder of the server's on a disk of its own."""
-    folder = Path("/tmp" if sys.platform == "darwin" else "/dev/shm") / f"qudao-disk-{os.getpid()}"
-    folder.mkdir()
-    try:
-        done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "qudao", folder], check=False)
-        if done.returncode:
-            pytest.skip("only who may mount can make a disk that is full")
-        try:
-            shutil.chown(folder, owner() or None, None)
-            yield folder
-        finally:
-            subprocess.run(["umount", "--lazy", folder], check=True)
-    finally:
-        folder.rmdir()
-
-
 async def test_a_full_disk_is_named_and_loses_nothing(postgres_server: Server):
     """What cannot be written down is told by its cause; when there is room again, it is written without a restart."""
     with small_disk("4m") as disk:
+        shutil.chown(disk, owner() or None, None)
         await sql(
             postgres_server.url,
             f"CREATE TABLESPACE small LOCATION '{disk}'",
@@ -206,10 +186,7 @@ async def test_a_full_disk_is_named_and_loses_nothing(postgres_server: Server):
         async with Postgres(postgres_server.url) as database:
             journal = PostgresJournal(database, "ww1")
             await journal.prepare()
-            filler = disk / "filler"
-            with suppress(OSError), filler.open("wb", buffering=0) as full:
-                while True:
-                    full.write(bytes(65536))
+            filler = fill(disk)
             noted = await note_until_it_fails(journal)
             filler.unlink()
             await journal.note(entry(noted))

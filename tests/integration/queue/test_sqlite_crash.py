@@ -21,7 +21,7 @@ from shared.queue.message import Failure, Message
 from shared.queue.port import DELIVERY_LIMIT, KILLED_ITS_WORKER
 from shared.queue.sqlite import consumer as sqlite_consumer
 from shared.queue.sqlite.adapter import SqliteQueue
-from shared.sqlite import Database
+from shared.sqlite.database import Database
 from tests.rigs.queue import SOON, nothing_comes, taken
 
 

@@ -19,7 +19,7 @@ from shared.queue.message import Failure, message_for
 from shared.queue.port import DELIVERY_LIMIT, EventQueue
 from shared.queue.rabbitmq.adapter import RabbitQueue
 from shared.queue.sqlite.adapter import SqliteQueue
-from shared.sqlite import Database
+from shared.sqlite.database import Database
 from tests.doubles.journal import MemoryJournal
 from tests.rabbitmq.brokers import AnyBroker
 from tests.rigs.queue import taken
@@ -42,7 +42,7 @@ def _hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("workers.consumer.PATIENT", replace(PATIENT, pauses=(0.05,) * 5))
     monkeypatch.setattr("workers.consumer.REST_SECONDS", 0.1)
     monkeypatch.setattr("workers.consumer.SETTLE_SECONDS", 0.0)
-    monkeypatch.setattr("shared.sqlite.BUSY_MS", 20)
+    monkeypatch.setattr("shared.sqlite.file.BUSY_MS", 20)
 
 
 @asynccontextmanager

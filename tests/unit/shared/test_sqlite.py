@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import stat
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -13,9 +14,10 @@ from threading import Barrier
 import apsw
 import pytest
 
-from shared import sqlite
 from shared.domain.errors import ConfigurationError, QueueUnavailable
-from shared.sqlite import Database, require_safe_sqlite
+from shared.sqlite.database import Database, require_safe_sqlite
+from shared.sqlite.file import BUSY_MS
+from tests.rigs.disks import fill, small_disk
 
 NOTES = ("CREATE TABLE note (text TEXT NOT NULL CHECK (text <> 'bad'))",)
 
@@ -313,15 +315,112 @@ async def test_full_disk_is_survived(database: Database) -> None:
     assert await notes(database) == ["before", "after"]
 
 
-async def test_file_that_vanished_is_noticed(database: Database) -> None:
-    """Nothing is accepted into a file that was deleted or replaced: it would be gone with the process."""
+@pytest.mark.parametrize("deleted", [("",), ("-wal",), ("-shm",), ("-wal", "-shm"), ("", "-wal", "-shm")])
+async def test_deleted_files_are_put_back(database: Database, deleted: tuple[str, ...]) -> None:
+    """Nothing is written where it would be gone with the process, and what was there is kept."""
+    await database.write(lambda connection: note(connection, "before"))
+    assert await notes(database) == ["before"]
+    for suffix in deleted:
+        database.path.with_name(database.path.name + suffix).unlink()
+    assert await notes(database) == ["before"]
+    for suffix in deleted:
+        database.path.with_name(database.path.name + suffix).unlink()
+    await database.write(lambda connection: note(connection, "after"))
+    assert await notes(database) == ["before", "after"]
+    with closing(apsw.Connection(str(database.path))) as other:
+        assert other.execute("SELECT text FROM note").fetchall() == [("before",), ("after",)]
+    assert sorted(path.name for path in database.path.parent.iterdir()) == [
+        "notes.db",
+        "notes.db-reserve",
+        "notes.db-shm",
+        "notes.db-wal",
+    ]
+
+
+async def test_a_deleted_folder_is_put_back(database: Database) -> None:
+    """With everything in it."""
+    await database.write(lambda connection: note(connection, "before"))
+    shutil.rmtree(database.path.parent)
+    await database.write(lambda connection: note(connection, "after"))
+    assert await notes(database) == ["before", "after"]
+    assert stat.S_IMODE(database.path.stat().st_mode) == 0o600
+
+
+async def test_a_file_in_its_place_is_left_alone(database: Database) -> None:
+    """Whose it is only a person can tell; nothing is accepted meanwhile."""
     await database.write(lambda connection: note(connection, "x"))
-    database.path.unlink()
-    with pytest.raises(QueueUnavailable, match=r"notes\.db"):
-        await database.write(lambda connection: note(connection, "y"))
-    database.path.touch()
-    with pytest.raises(QueueUnavailable, match="replaced"):
-        await database.write(lambda connection: note(connection, "y"))
+    database.path.rename(database.path.with_name("moved.db"))
+    database.path.write_bytes(b"another")
+    for ask in (database.write, database.read):
+        with pytest.raises(QueueUnavailable, match="replaced"):
+            await ask(lambda connection: connection.changes())
+    assert database.path.read_bytes() == b"another"
+    database.path.with_name("moved.db").rename(database.path)
+    await database.write(lambda connection: note(connection, "y"))
+    assert await notes(database) == ["x", "y"]
+
+
+async def test_an_open_file_is_made_private(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One that others might read is said and closed to them, and so are the log and the index beside it."""
+    path = tmp_path / "notes.db"
+    async with Database(path) as database:
+        await database.migrate("notes", NOTES)
+    path.chmod(0o644)
+    async with Database(path) as database:
+        await database.write(lambda connection: note(connection, "x"))
+        files = [path, *(path.with_name(path.name + suffix) for suffix in ("-wal", "-shm", "-reserve"))]
+        assert [stat.S_IMODE(file.stat().st_mode) for file in files] == [0o600] * 4
+    assert capsys.readouterr().out.count("file.made_private") == 1
+
+
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.setattr("shared.sqlite.reserve.RESERVE_BYTES", 2 << 20)
+    with small_disk("16m") as folder:
+        yield folder
+
+
+async def until_full(database: Database) -> int:
+    """Write what grows the file until it is refused; return how much was written."""
+    write = database.batched(note_all, grows=True)
+    for number in range(20_000):
+        try:
+            await write("x" * 1000)
+        except QueueUnavailable as error:
+            assert "the disk is full" in str(error)  # noqa: PT017 - the loop ends here
+            return number
+    raise AssertionError("the disk never was full")
+
+
+async def test_on_a_full_disk_only_growing_stops(disk: Path) -> None:
+    """What is there is worked off with the room that was kept; with room again the rest goes on, too."""
+    async with Database(disk / "notes.db") as database:
+        await database.migrate("notes", NOTES)
+        await database.batched(note_all)("before")
+        ballast = fill(disk)
+        await until_full(database)
+        for number in range(200):  # more than the log had room for
+            await database.batched(note_all)(f"settled {number}")
+            await database.write(lambda connection: connection.execute("DELETE FROM note WHERE text <> 'before'"))
+        assert await notes(database) == ["before"]
+        with pytest.raises(QueueUnavailable, match="full"):
+            await database.batched(note_all, grows=True)("new")
+        ballast.unlink()
+        await database.batched(note_all, grows=True)("new")
+        assert (disk / "notes.db-reserve").stat().st_size == 2 << 20
+
+
+async def test_a_file_opens_on_a_full_disk(disk: Path) -> None:
+    """What was accepted before can be worked off, though the process ended meanwhile."""
+    async with Database(disk / "notes.db") as database:
+        await database.migrate("notes", NOTES)
+        await database.write(lambda connection: note(connection, "before"))
+    fill(disk)
+    async with Database(disk / "notes.db") as database:
+        await database.migrate("notes", NOTES)
+        assert await notes(database) == ["before"]
+        await database.write(lambda connection: connection.execute("DELETE FROM note"))
+        await until_full(database)
 
 
 async def test_migration_runs_each_step_once(tmp_path: Path) -> None:
@@ -376,4 +475,4 @@ async def test_two_connections_may_make_the_file_at_once(tmp_path: Path, turn: i
 
 def test_waiting_for_a_lock_ends_before_wecom_gives_up() -> None:
     """A callback that waits for a lock is answered within WeCom's 5 s."""
-    assert sqlite.BUSY_MS <= 4000
+    assert BUSY_MS <= 4000

@@ -5,48 +5,30 @@ Knows nothing of what is stored: each user brings its own tables and runs its ow
 connection in one thread. Reads have another, so that counting a million rows delays nobody's commit. Other
 processes may use the same file: apsw brings a SQLite without the WAL-reset bug
 (https://sqlite.org/wal.html#walresetbug).
+
+On a full disk, room that was kept for it lets everything go on but writes that *grow* the file: those fail until there
+is room again.
 """
 
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from errno import EINVAL, ENOENT
+from functools import partial
 from pathlib import Path
-from time import monotonic, sleep
 from typing import Any, Final, Generic, Self, TypeVar
 
 import apsw
 from apsw import Connection
 
 from shared.domain.errors import ConfigurationError, QueueUnavailable
+from shared.sqlite.file import DatabaseFile, Moved
+from shared.sqlite.reasons import unavailable
+from shared.sqlite.reserve import Reserve
 
 T = TypeVar("T")
 R = TypeVar("R")
 
-BUSY_MS: Final = 3000
-"""Longest wait for another process's transaction: WeCom gives up on a callback after 5 s."""
-
 _OLDEST_SAFE: Final = (3, 51, 3)
-
-_SETTINGS: Final = """
-PRAGMA synchronous = FULL;              -- what is committed is on the disk, not only in the kernel
-PRAGMA wal_autocheckpoint = 4000;
-PRAGMA journal_size_limit = 67108864;
-PRAGMA cache_size = -16000;
-"""
-
-_REASONS: Final[tuple[tuple[type[Exception], str], ...]] = (
-    (apsw.FullError, "the disk is full"),
-    (apsw.BusyError, "another process keeps it locked"),
-    (apsw.LockedError, "another process keeps it locked"),
-    (apsw.ReadOnlyError, "it is read-only"),
-    (apsw.CantOpenError, "it cannot be opened or made there"),
-    (apsw.NotADBError, "it is not a SQLite database"),
-    (apsw.CorruptError, "it is damaged"),
-    (apsw.IOError, "the disk reports an error"),
-    (apsw.Error, "SQLite refuses"),
-    (OSError, "the system refuses"),
-)
 
 
 def require_safe_sqlite(version: str) -> None:
@@ -70,8 +52,10 @@ class Database:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._writer = _Thread(path, writes=True)
-        self._reader = _Thread(path, writes=False)
+        self._file = DatabaseFile(path)
+        self._reserve = Reserve(path)
+        self._writing = ThreadPoolExecutor(1, "sqlite-write")
+        self._reading = ThreadPoolExecutor(1, "sqlite-read")
         self._waiting: list[_Job[Any, Any]] = []
         self._idle = asyncio.Event()
         self._idle.set()
@@ -87,9 +71,9 @@ class Database:
         require_safe_sqlite(apsw.sqlite_lib_version())
         self._loop = asyncio.get_running_loop()
         try:
-            await self._writer.call(lambda connection: connection.changes())
+            await self._call(self._writing, self._open)
         except BaseException:
-            await self._writer.close()
+            await self._close()
             raise
         self._closed = False
         return self
@@ -102,8 +86,7 @@ class Database:
         finally:
             abandoned, self._waiting = self._waiting, []
             self._finish(abandoned, QueueUnavailable(f"{self.path} is closed"))
-            await self._reader.close()
-            await self._writer.close()
+            await self._close()
 
     async def migrate(self, name: str, steps: Sequence[str]) -> None:
         """
@@ -114,36 +97,39 @@ class Database:
         """
         await self.write(lambda connection: _migrate(connection, self.path, name, steps))
 
-    async def write(self, work: Callable[[Connection], R]) -> R:
+    async def write(self, work: Callable[[Connection], R], *, grows: bool = False) -> R:
         """
         Return what *work* returned, once its changes are on the disk.
 
         It runs in a savepoint of a transaction that it shares with other writes: if it raises, its own changes
         alone are undone. When the caller is cancelled they may still be made.
         """
-        return await self.submit(work)
+        return await self.submit(work, grows=grows)
 
-    def submit(self, work: Callable[[Connection], R]) -> "asyncio.Future[R]":
+    def submit(self, work: Callable[[Connection], R], *, grows: bool = False) -> "asyncio.Future[R]":
         """Begin a :meth:`write` whose result somebody needs even when the caller is cancelled."""
 
         def run(connection: Connection, works: list[Callable[[Connection], R]]) -> list[R]:
             return [work(connection) for work in works]
 
-        return self._enqueue(_Job(run)).add(work)
+        return self._enqueue(_Job(run, grows=grows)).add(work)
 
-    def batched(self, work: Callable[[Connection, list[T]], Sequence[R]]) -> Callable[[T], "asyncio.Future[R]"]:
+    def batched(
+        self, work: Callable[[Connection, list[T]], Sequence[R]], *, grows: bool = False
+    ) -> Callable[[T], "asyncio.Future[R]"]:
         """
         Return a function that begins to write one item; its result is there once it is on the disk.
 
         Items that come together are given to *work* together, which returns a result for each. When it raises it
-        is called again for each alone, so that a bad item fails only itself.
+        is called again for each alone, so that a bad item fails only itself. What *grows* the file waits for nobody to
+        make room on a full disk, and fails.
         """
         current: _Job[T, R] | None = None
 
         def write(item: T) -> "asyncio.Future[R]":
             nonlocal current
             if current is None or current.started:
-                current = self._enqueue(_Job(work))
+                current = self._enqueue(_Job(work, grows=grows))
             return current.add(item)
 
         return write
@@ -151,7 +137,12 @@ class Database:
     async def read(self, work: Callable[[Connection], R]) -> R:
         """Return what *work* returns; it sees one committed state and cannot write."""
         self._require_open()
-        return await self._reader.call(lambda connection: _in_transaction(connection, "DEFERRED", work))
+        reading = partial(self._file.read, lambda connection: _in_transaction(connection, "DEFERRED", work))
+        try:
+            return await self._call(self._reading, reading)
+        except Moved:
+            await self._call(self._writing, self._file.writer)
+            return await self._call(self._reading, reading)
 
     def _require_open(self) -> None:
         if self._closed:
@@ -172,74 +163,82 @@ class Database:
         jobs, self._waiting = self._waiting, []
         for job in jobs:
             job.started = True
-        self._writer.executor.submit(self._commit, jobs)
+        self._writing.submit(self._commit, jobs)
 
     def _commit(self, jobs: "list[_Job[Any, Any]]") -> None:
         """Carry out *jobs* in one transaction; in the writer's thread."""
         failure: Exception | None = None
         try:
-            _in_transaction(self._writer.connection(), "IMMEDIATE", lambda connection: _run(connection, jobs))
+            self._reserve.look()
+            try:
+                self._carry_out(jobs)
+            except Exception as error:
+                if self._reserve.given_up or not self._reserve.lacks_room(error):
+                    raise
+                self._reserve.give_up()
+                self._carry_out(jobs)
+            if any(job.lacked_room for job in jobs):
+                self._reserve.give_up()
         except Exception as error:  # noqa: BLE001 - whatever it is, those who wait are told
             failure = error
         self._loop.call_soon_threadsafe(self._finish, jobs, failure)
+
+    def _carry_out(self, jobs: "list[_Job[Any, Any]]") -> None:
+        def run(connection: Connection) -> None:
+            for job in jobs:
+                if job.grows and self._reserve.given_up:
+                    job.refuse(apsw.FullError("the disk is full"))
+                else:
+                    job.run(connection)
+
+        _in_transaction(self._file.writer(), "IMMEDIATE", run)
 
     def _finish(self, jobs: "list[_Job[Any, Any]]", failure: Exception | None) -> None:
         self._start()
         for job in jobs:
             job.resolve(self.path, failure)
 
-
-class _Thread:
-    """A connection and the one thread that may use it."""
-
-    def __init__(self, path: Path, *, writes: bool) -> None:
-        self.executor = ThreadPoolExecutor(1, f"sqlite-{'write' if writes else 'read'}")
-        self._path = path
-        self._writes = writes
-        self._connection: Connection | None = None
-
-    def connection(self) -> Connection:
-        """
-        Return the connection, opened on first use.
-
-        Raises:
-            FileNotFoundError: The file is no longer there: what is written to it would be gone with the process.
-        """
-        if self._connection is None:
-            self._connection = _connect(self._path, writes=self._writes)
-            self._inode = self._path.stat().st_ino
-        elif self._path.stat().st_ino != self._inode:
-            raise FileNotFoundError(ENOENT, "the file was replaced")
-        return self._connection
-
-    async def call(self, work: Callable[[Connection], R]) -> R:
-        """Run *work* in the thread."""
-        running = asyncio.get_running_loop().run_in_executor(self.executor, lambda: work(self.connection()))
+    def _open(self) -> None:
+        """Open the file; on a full disk with what room the reserve has."""
         try:
-            return await running
+            self._file.writer()
         except (apsw.Error, OSError) as error:
-            raise _unavailable(self._path, error) from error
+            if not self._reserve.lacks_room(error):
+                raise
+            self._reserve.give_up()
+            self._file.writer()
+        self._reserve.keep()
 
-    async def close(self) -> None:
-        """Close the connection after whatever is running."""
-        closing = asyncio.wrap_future(self.executor.submit(self._close))
-        self.executor.shutdown(wait=False)
+    async def _call(self, thread: ThreadPoolExecutor, work: Callable[[], R]) -> R:
+        """Run *work* in *thread*."""
+        try:
+            return await asyncio.get_running_loop().run_in_executor(thread, work)
+        except (apsw.Error, OSError) as error:
+            raise unavailable(self.path, error) from error
+
+    async def _close(self) -> None:
+        """Close the connections after whatever is running."""
+        closing = asyncio.wrap_future(self._writing.submit(self._file.close))
+        self._reading.shutdown(wait=False)
+        self._writing.shutdown(wait=False)
         await asyncio.shield(closing)
-
-    def _close(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
 
 
 class _Job(Generic[T, R]):
     """Items to be written by one function, and those who wait for them."""
 
-    def __init__(self, work: Callable[[Connection, list[T]], Sequence[R]]) -> None:
+    def __init__(self, work: Callable[[Connection, list[T]], Sequence[R]], *, grows: bool = False) -> None:
         self.started = False
+        self.grows = grows
         self._work = work
         self._items: list[T] = []
         self._futures: list[asyncio.Future[R]] = []
         self._outcomes: Sequence[R | Exception] = []
+
+    @property
+    def lacked_room(self) -> bool:
+        """Whether an item found the disk full."""
+        return any(isinstance(outcome, apsw.FullError) for outcome in self._outcomes)
 
     def add(self, item: T) -> "asyncio.Future[R]":
         future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
@@ -255,6 +254,10 @@ class _Job(Generic[T, R]):
             if not connection.in_transaction:
                 raise
             self._outcomes = [error] if len(self._items) == 1 else self._run_each(connection)
+
+    def refuse(self, error: Exception) -> None:
+        """Write nothing, because of *error*."""
+        self._outcomes = [error] * len(self._items)
 
     def _run_each(self, connection: Connection) -> Sequence[R | Exception]:
         outcomes: list[R | Exception] = []
@@ -274,50 +277,9 @@ class _Job(Generic[T, R]):
             if future.done():
                 continue  # cancelled meanwhile
             if isinstance(outcome, Exception):
-                future.set_exception(_unavailable(path, outcome))
+                future.set_exception(unavailable(path, outcome))
             else:
                 future.set_result(outcome)
-
-
-def _connect(path: Path, *, writes: bool) -> Connection:
-    if writes:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch(mode=0o600)  # it will hold personal data
-    connection = Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
-    try:
-        connection.set_busy_timeout(BUSY_MS)
-        journal = _write_ahead(connection)
-        connection.execute(_SETTINGS)
-        connection.pragma("query_only", not writes)
-    except BaseException:
-        connection.close()
-        raise
-    if journal != "wal":
-        connection.close()
-        raise OSError(EINVAL, "no write-ahead log is possible there")
-    return connection
-
-
-def _write_ahead(connection: Connection) -> str:
-    """
-    Switch a new file to a write-ahead log, and return which journal it has.
-
-    Of several who open a new file at once all but one are told that it is busy, without the wait that they asked for:
-    SQLite sees a deadlock coming.
-    """
-    until = monotonic() + BUSY_MS / 1000
-    while True:
-        try:
-            return str(connection.pragma("journal_mode", "wal"))
-        except apsw.BusyError:
-            if monotonic() > until:
-                raise
-            sleep(0.01)
-
-
-def _run(connection: Connection, jobs: list[_Job[Any, Any]]) -> None:
-    for job in jobs:
-        job.run(connection)
 
 
 def _in_transaction(connection: Connection, kind: str, work: Callable[[Connection], R]) -> R:
@@ -356,14 +318,3 @@ def _migrate(connection: Connection, path: Path, name: str, steps: Sequence[str]
     for step in steps[found:]:
         connection.execute(step)
     connection.execute("INSERT OR REPLACE INTO tables_version VALUES (?, ?)", (name, len(steps)))
-
-
-def _unavailable(path: Path, error: Exception) -> Exception:
-    """Return what to raise for *error*: itself, unless it comes from SQLite or from the system."""
-    for kind, reason in _REASONS:
-        if isinstance(error, kind):
-            detail = error.strerror if isinstance(error, OSError) else reason
-            unavailable = QueueUnavailable(f"{path}: {detail}")
-            unavailable.__cause__ = error
-            return unavailable
-    return error
