@@ -1,6 +1,7 @@
 """The wall clock as an argument, so that tests and simulations run on their own time."""
 
 import time
+from collections.abc import Callable
 from typing import Protocol
 
 
@@ -18,3 +19,15 @@ class SystemClock:
     def time(self) -> float:
         """Return Unix seconds."""
         return time.time()
+
+
+class SteadyClock:
+    """A clock as it was at the start, and on from there by one that nobody can set: for waits."""
+
+    def __init__(self, clock: Clock, steady: Callable[[], float] = time.monotonic) -> None:
+        self._steady = steady
+        self._ahead = clock.time() - steady()
+
+    def time(self) -> float:
+        """Return Unix seconds, if *clock* was right at the start."""
+        return self._steady() + self._ahead

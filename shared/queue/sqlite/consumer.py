@@ -16,7 +16,7 @@ from typing import Final, TypeVar
 
 from apsw import Connection
 
-from shared.clock import Clock
+from shared.clock import Clock, SteadyClock
 from shared.domain.errors import DeliveryLost, QueueUnavailable
 from shared.domain.events import Lane
 from shared.queue.message import Failure, Message
@@ -39,6 +39,7 @@ class Lanes:
     def __init__(self, database: Database, clock: Clock, stale: float) -> None:
         self.database = database
         self.clock = clock
+        self.waits = SteadyClock(clock)
         self._stale = stale
         self.acknowledge = database.batched(tables.acknowledge)
         self.postpone = database.batched(tables.postpone)
@@ -51,9 +52,12 @@ class Lanes:
     async def recover(self) -> None:
         """Take back every claim: call it while nobody alive has any."""
         now = self.clock.time()
-        self._suspects = await self.database.write(
-            lambda connection: tables.recover(connection, tables.claimed(connection), now)
-        )
+
+        def write(connection: Connection) -> dict[Lane, int]:
+            tables.shorten_waits(connection, now)
+            return tables.recover(connection, tables.claimed(connection), now)
+
+        self._suspects = await self.database.write(write)
 
     async def take_back(self, *, seen: list[int], unseen: list[int]) -> None:
         """Make ready what a consumer leaves: rows that it handed over, and rows that nobody has seen."""
@@ -85,8 +89,8 @@ class Lanes:
         if self._trial is lane:
             return None
         if not self._suspects.get(lane):
-            now = self.clock.time()
-            stale = now - self._stale if lane is Lane.LIVE else -inf
+            now = self.waits.time()
+            stale = self.clock.time() - self._stale if lane is Lane.LIVE else -inf
             return partial(tables.claim, lane=lane, room=room, now=now, retries_first=retries_first, stale=stale)
         if self._trial is not None or any(consumer.holds_any for consumer in self._consumers[lane]):
             return None
@@ -207,7 +211,7 @@ class SqliteConsumer:
         if claims or self._news or self._stopped:
             self._changed.set()
         else:
-            wait = POLL_SECONDS if due is None else due - self._lanes.clock.time()
+            wait = POLL_SECONDS if due is None else due - self._lanes.waits.time()
             self._look_again(min(max(wait, 0), POLL_SECONDS))
 
     def _look_again(self, seconds: float) -> None:
@@ -272,7 +276,7 @@ class SqliteDelivery:
         if delay not in RETRY_DELAYS:
             raise ValueError(f"there is no retry tier of {delay} s")
         wait = delay * (1 + random.uniform(0, RETRY_SPREAD))  # noqa: S311 - not a secret
-        due = self._lanes.clock.time() + wait
+        due = self._lanes.waits.time() + wait
         await self._settle(self._lanes.postpone, (self._claim.id, message, lane or self._lane, delay, due))
 
     async def park(self, message: Message, failure: Failure) -> None:

@@ -18,7 +18,7 @@ from apsw import Connection
 from shared.domain.events import Lane, replay_lane
 from shared.domain.ids import EventId
 from shared.queue.message import Failure, Message
-from shared.queue.port import DELIVERY_LIMIT, KILLED_ITS_WORKER, RETRY_DELAYS, Depth, Parked
+from shared.queue.port import DELIVERY_LIMIT, KILLED_ITS_WORKER, RETRY_DELAYS, RETRY_SPREAD, Depth, Parked
 
 SCHEMA: Final = (
     """
@@ -261,6 +261,14 @@ _RECOVER: Final = (
     "UPDATE message SET state = iif(deliveries = :limit, 2, 0) "
     "WHERE state = 1 AND id IN (SELECT value FROM json_each(:ids))",
 )
+
+
+def shorten_waits(connection: Connection, now: float) -> None:
+    """Let nothing wait for longer than its tier's delay: the clock may have been set back since it was put there."""
+    connection.execute(
+        "UPDATE message SET due = :now + delay * :most WHERE state = 0 AND due > :now + delay * :most",
+        {"now": now, "most": 1 + RETRY_SPREAD},
+    )
 
 
 def claimed(connection: Connection) -> list[int]:

@@ -183,6 +183,36 @@ async def test_own_messages_are_noticed_without_polling(
         await (await again).ack()
 
 
+class SetClock(SystemClock):
+    """A clock that somebody sets."""
+
+    ahead = 0.0
+
+    def time(self) -> float:
+        return super().time() + self.ahead
+
+
+@pytest.mark.parametrize("ahead", [3600.0, -3600.0])
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_a_clock_that_is_set_draws_no_wait_out(file: Path, ahead: float, restarted: bool) -> None:
+    """A retry comes after its delay, whatever is done to the clock meanwhile; set ahead and started anew: sooner."""
+    clock = SetClock()
+    async with Database(file) as database:
+        async with SqliteQueue(database, clock) as queue, queue.consume(Lane.BULK, 1) as consumer:
+            await publish(queue, "1", lane=Lane.BULK)
+            delivery = await taken(consumer)
+            begun = time.monotonic()
+            await delivery.retry(delivery.message, 1)
+            clock.ahead = ahead
+            if not restarted:
+                await taken(consumer)
+                assert time.monotonic() - begun > 1.0
+        if restarted:
+            async with SqliteQueue(database, clock) as queue, queue.consume(Lane.BULK, 1) as consumer:
+                await taken(consumer)
+    assert time.monotonic() - begun < SOON / 2
+
+
 async def until_full(queue: SqliteQueue) -> list[str]:
     """Publish until the queue refuses and return what was accepted."""
     accepted: list[str] = []
