@@ -21,7 +21,7 @@ async def test_a_dead_broker_costs_nothing(tmp_path, broker, prefix):
                 await simulator.scan(state="qd_shop")
             await simulator.settled()
             assert simulator.summary()["callbacks"] == {"delivered": 30}
-            await ingress.logged("event.spooled")
+            await ingress.logged("spool.took")
             broker.start()
             await until(lambda: all(relation.marked_at for relation in simulator.corp.relations()), seconds=100)
     assert max(len(relation.remarks) for relation in simulator.corp.relations()) == 1
