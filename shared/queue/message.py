@@ -120,7 +120,8 @@ def decode(body: bytes) -> Work:
         raise PoisonMessage("body is not a JSON object")
     if fields.get("v") != VERSION:
         raise PoisonMessage(f"message version is not {VERSION}")
-    kind = _KINDS.get(fields.get("kind", ""))
+    name = fields.get("kind")
+    kind = _KINDS.get(name) if isinstance(name, str) else None
     if kind is None:
         raise PoisonMessage("unknown kind of work")
     known = {name: fields[name] for name in kind.__slots__ if name in fields}
