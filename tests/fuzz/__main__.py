@@ -42,7 +42,8 @@ def _run(name: str, seeds: tuple[bytes, ...], seconds: int) -> int:
         for seed in (*seeds, *(path.read_bytes() for path in kept.glob("*"))):
             (corpus / sha256(seed).hexdigest()[:16]).write_bytes(seed)
         kept.mkdir(parents=True, exist_ok=True)
-        limits = f"-verbosity=0 -print_final_stats=1 -max_total_time={seconds} -max_len={LONGEST} -artifact_prefix={kept}/ {corpus}"
+        quiet = "-verbosity=0 -print_final_stats=1"
+        limits = f"{quiet} -max_total_time={seconds} -max_len={LONGEST} -artifact_prefix={kept}/ {corpus}"
         print(f"{name}: {seconds} s", flush=True)
         done = subprocess.run([sys.executable, "-m", "tests.fuzz", name, "--one", limits], check=False)
     if not list(kept.iterdir()):
