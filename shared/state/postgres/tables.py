@@ -159,14 +159,14 @@ BEGIN
         INSERT INTO qudao_waiting SELECT c, e, me, f.fast, now - f.age
             FROM (VALUES (false, ages[1]), (true, ages[2])) AS f (fast, age) WHERE f.age IS NOT NULL;
     END IF;
-    IF only_fast AND array_length(ids, 1) IS NULL AND array_length(wanted, 1) > 0 THEN
-        closed := CASE WHEN array_length(urgent, 1) > 0 THEN 'fast' ELSE wanted[1] END;
+    IF only_fast AND array_length(wanted, 1) > 0 AND array_length(urgent, 1) IS NULL THEN
+        closed := wanted[1];
     END IF;
     IF closed IS NOT NULL THEN
         at := CASE closed WHEN 'fast' THEN 1 WHEN 'live' THEN 4 ELSE 7 END;
-        minute_at := qudao_room_at(c, e, 'minute', minute, used_minute + 1 - limits[at], now);
-        hour_at := qudao_room_at(c, e, 'hour', hour, used_hour + 1 - limits[at + 1], now);
-        part_at := qudao_room_at(c, e, 'hour', part, used_part + 1 - limits[at + 2], now);
+        minute_at := qudao_room_at(c, e, 'minute', minute, used_minute + 1 + waiting_ahead - limits[at], now);
+        hour_at := qudao_room_at(c, e, 'hour', hour, used_hour + 1 + waiting_ahead - limits[at + 1], now);
+        part_at := qudao_room_at(c, e, 'hour', part, used_part + 1 + waiting_ahead - limits[at + 2], now);
         IF minute_at IS NOT NULL AND hour_at IS NOT NULL AND part_at IS NOT NULL THEN
             room_at := greatest(minute_at, hour_at, part_at);
         END IF;

@@ -178,9 +178,9 @@ def grant(connection: Connection, request: SlotRequest, now: float) -> Answer:
         )
         granted.append((lane, connection.last_insert_rowid()))
         room.take()
-    if only_fast and not granted and request.wanted:
-        closed = Lane.FAST if request.urgent else request.wanted[0]
-    room_at = None if closed is None else _room_at(connection, request, now, room.over(closed))
+    if only_fast and request.wanted and not request.urgent:
+        closed = request.wanted[0]
+    room_at = None if closed is None else _room_at(connection, request, now, room.over(closed, ahead))
     mine = {row for (row,) in _running(connection, request)}
     return Answer(
         granted=granted,
