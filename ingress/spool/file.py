@@ -20,7 +20,11 @@ from shared.sqlite.hold import hold
 _SCHEMA: Final = (
     """
     CREATE TABLE spooled (
-        id INTEGER PRIMARY KEY, lane TEXT NOT NULL, first_seen REAL NOT NULL, event_id TEXT NOT NULL, body BLOB NOT NULL
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        lane TEXT NOT NULL,
+        first_seen REAL NOT NULL,
+        event_id TEXT NOT NULL,
+        body BLOB NOT NULL
     ) STRICT;
     CREATE INDEX spooled_by_age ON spooled (lane, first_seen);
     """,

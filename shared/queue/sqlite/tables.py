@@ -23,7 +23,7 @@ from shared.queue.port import DELIVERY_LIMIT, KILLED_ITS_WORKER, RETRY_DELAYS, R
 SCHEMA: Final = (
     """
     CREATE TABLE message (
-        id INTEGER PRIMARY KEY,
+        id INTEGER PRIMARY KEY AUTOINCREMENT,   -- never used twice: a settlement may be tried again late
         lane TEXT NOT NULL,
         state INTEGER NOT NULL DEFAULT 0,       -- State
         due REAL NOT NULL DEFAULT 0,            -- when a retry may be delivered; 0: at once
