@@ -20,7 +20,8 @@ from shared.domain.addresses import Address
 from shared.domain.errors import ConfigurationError
 from shared.logs import configure_logging
 from shared.settings import Need, Settings, load_settings
-from shared.web import admin_listening, bind
+from shared.web.admin import admin_listening
+from shared.web.listener import bind
 from workers.consumer import Worker
 from workers.jobs.schedule import Schedule
 

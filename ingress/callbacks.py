@@ -2,7 +2,8 @@
 The two callback handlers: the URL check, and the event.
 
 An event's way: body, :func:`read_callback`, the queue's ``publish``, 200. No WeCom API call, no business
-rule. Each callback leaves one log line and one count, and no part of a query or a body in either.
+rule. Each callback leaves one count, and one log line; refused ones, which anybody can send, share theirs. No part of a
+query or a body is in either.
 """
 
 import asyncio
@@ -22,6 +23,8 @@ from shared.clock import Clock
 from shared.domain.errors import CallbackRejected, QueueUnavailable
 from shared.domain.events import Event, UnknownEvent, Unreadable, Work, lanes_of
 from shared.queue.message import Message, message_for
+from shared.summaries import Summaries
+from shared.web.connections import connection_of
 from shared.wecom.callback import answer_url_check, read_callback
 from shared.wecom.crypto import Keyring
 from shared.wecom.fields import MAX_BODY
@@ -32,12 +35,7 @@ READ_TIMEOUT: Final = 5.0
 
 
 class Callbacks:
-    """
-    Answers callbacks.
-
-    Attributes:
-        heard: Connections on which a callback arrived; see :mod:`ingress.connections`.
-    """
+    """Answers callbacks. A connection is trusted for one that is WeCom's, and for nothing else."""
 
     def __init__(
         self,
@@ -47,6 +45,7 @@ class Callbacks:
         clock: Clock,
         metrics: IngressMetrics,
         deadlines: Deadlines,
+        summaries: Summaries,
         read_timeout: float = READ_TIMEOUT,
     ) -> None:
         self._keyring = keyring
@@ -57,16 +56,16 @@ class Callbacks:
         self._read_timeout = read_timeout
         self._log: FilteringBoundLogger = structlog.get_logger().bind()  # bound once, not once a line
         self._refusals = Refusals(metrics, self._log)
-        self.heard: set[web.RequestHandler] = set()
+        self._summaries = summaries
 
     async def check_url(self, request: web.Request) -> web.Response:
         """Answer a URL check with the bare plaintext (doc 90930)."""
         started = perf_counter()
-        self.heard.add(request.protocol)
         try:
             plaintext = answer_url_check(self._keyring, request.rel_url.raw_query_string)
         except CallbackRejected as rejection:
             return self._reject(request, rejection, started)
+        connection_of(request).trust()
         self._refusals.accepted()
         self._metrics.accepted.labels("UrlCheck").inc()
         self._log.info("callback.accepted", kind="UrlCheck", seconds=self._observe(started))
@@ -75,12 +74,12 @@ class Callbacks:
     async def receive(self, request: web.Request) -> web.Response:
         """Answer an event: 200 once durable, or when nobody handles it; 503 when not durable in time."""
         started = perf_counter()
-        self.heard.add(request.protocol)
         try:
             body = await self._read(request)
             event = read_callback(self._keyring, request.rel_url.raw_query_string, body)
         except CallbackRejected as rejection:
             return self._reject(request, rejection, started)
+        connection_of(request).trust()
         self._refusals.accepted()
         if isinstance(event, Work):
             return await self._accept(request, event, started)
@@ -89,10 +88,7 @@ class Callbacks:
     def lost(self, request: web.Request) -> web.Response:
         """Answer 404 to a path that is not ours; somebody may have mistyped it in the console."""
         self._refusals.lost(request.method)
-        response = web.Response(status=404)
-        if not request.content.is_eof():
-            response.force_close()
-        return response
+        return web.Response(status=404)
 
     async def _read(self, request: web.Request) -> bytes:
         """Return the body, whatever its content type says."""
@@ -109,7 +105,7 @@ class Callbacks:
             raise CallbackRejected(408, "body is too slow") from error
         except web.HTTPRequestEntityTooLarge as error:
             raise CallbackRejected(413, "body is too large") from error
-        except (web.RequestPayloadError, ConnectionError) as error:
+        except (web.RequestPayloadError, ConnectionError, RuntimeError) as error:  # the last: lost before this
             raise CallbackRejected(400, "body is cut off") from error
 
     async def _accept(self, request: web.Request, event: Work, started: float) -> web.Response:
@@ -178,17 +174,13 @@ class Callbacks:
         """Answer with the status alone: an explanation would help only those who should not have one."""
         self._metrics.rejected.labels(rejection.status, rejection.reason).inc()
         self._refusals.refused(rejection)
-        self._log.warning(
-            "callback.rejected",
-            status=rejection.status,
-            reason=rejection.reason,
-            remote=request.remote,
-            seconds=self._observe(started),
+        line = self._log.bind(
+            status=rejection.status, reason=rejection.reason, remote=request.remote, seconds=self._observe(started)
         )
-        response = web.Response(status=rejection.status)
-        if not request.content.is_eof():
-            response.force_close()
-        return response
+        self._summaries.note(
+            (rejection.status, rejection.reason), lambda times: line.warning("callback.rejected", times=times)
+        )
+        return web.Response(status=rejection.status)
 
     def _fail(self, event: Work, message: Message, reason: str, started: float) -> web.Response:
         """Answer 503: the event is not known to be durable, and WeCom has to send it again."""

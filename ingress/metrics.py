@@ -67,8 +67,14 @@ class IngressMetrics:
             ["outcome"],
             registry=registry,
         )
-        self.reaped = Counter(
-            "qudao_connections_reaped",
-            "Connections closed because no callback arrived on them",
+        self.cut = Counter(
+            "qudao_connections_cut",
+            "Connections closed by the ingress on which no callback of WeCom's was, by the reason",
+            ["reason"],
+            registry=registry,
+        )
+        self.exhausted = Counter(
+            "qudao_accepts_failed",
+            "Times that a caller waited and no file descriptor was left to let them in",
             registry=registry,
         )

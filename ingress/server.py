@@ -7,13 +7,14 @@ from prometheus_client import CollectorRegistry
 
 from ingress.app import create_app
 from ingress.callbacks import READ_TIMEOUT, Callbacks
-from ingress.connections import PATIENCE, reap
 from ingress.deadlines import DEADLINE, LIMIT, Deadlines
 from ingress.metrics import IngressMetrics
 from ingress.spool.queue import Intake
 from shared.clock import Clock
 from shared.domain.addresses import Address
-from shared.web import bind, listening
+from shared.summaries import Summaries
+from shared.web.connections import Bounds
+from shared.web.listener import FAREWELL, SETTLE, Trouble, bind, listening
 from shared.wecom.crypto import Keyring
 
 
@@ -29,10 +30,14 @@ async def serve(
     deadline: float = DEADLINE,
     limit: int = LIMIT,
     read_timeout: float = READ_TIMEOUT,
-    patience: float = PATIENCE,
+    bounds: Bounds | None = None,
+    settle: float = SETTLE,
+    farewell: float = FAREWELL,
 ) -> None:
     """
-    Receive callbacks until *stop* is set; then accept no more, finish what has begun, and return.
+    Receive callbacks until *stop* is set; then accept no more, finish what has begun or is on its way, and return.
+
+    Another process of the same user may listen at the same address, on Linux: so one can replace another.
 
     Calls *on_listening* with the address once it is open. The queue stays the caller's to close.
 
@@ -40,6 +45,7 @@ async def serve(
         ConfigurationError: The address cannot be listened on.
     """
     metrics = IngressMetrics(registry)
+    summaries = Summaries()
     deadlines = Deadlines(deadline, limit=limit)
     metrics.publishing.set_function(lambda: len(deadlines))
     callbacks = Callbacks(
@@ -48,14 +54,23 @@ async def serve(
         clock=clock,
         metrics=metrics,
         deadlines=deadlines,
+        summaries=summaries,
         read_timeout=read_timeout,
     )
-    with bind(listen) as bound:
+    trouble = Trouble(cut=lambda why: metrics.cut.labels(why).inc(), exhausted=metrics.exhausted.inc)
+    with bind(listen, shared=True) as bound:
         async with asyncio.TaskGroup() as group:
             watcher = group.create_task(deadlines.watch())
-            async with listening(create_app(callbacks), bound, grace=read_timeout + deadline) as listener:
-                reaper = group.create_task(reap(listener.server, callbacks.heard, metrics, patience=patience))
-                on_listening(listener.address)
+            async with listening(
+                create_app(callbacks),
+                bound,
+                grace=read_timeout + deadline,
+                settle=settle,
+                farewell=farewell,
+                bounds=bounds,
+                trouble=trouble,
+                summaries=summaries,
+            ) as address:
+                on_listening(address)
                 await stop.wait()
-                reaper.cancel()
             watcher.cancel()

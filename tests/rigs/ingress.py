@@ -15,7 +15,8 @@ from shared.domain.addresses import Address
 from shared.domain.events import Lane
 from shared.queue.message import Message
 from shared.queue.port import EventQueue
-from shared.web import admin_listening
+from shared.web.admin import admin_listening
+from shared.web.connections import Bounds
 from shared.wecom.crypto import CallbackKeys, Keyring
 from tests.callback_vectors import OWN
 from tests.doubles.queue import MemoryQueue
@@ -140,7 +141,10 @@ async def running_ingress(
     deadline: float = 2.5,
     limit: int = 100,
     read_timeout: float = 5.0,
-    patience: float = 5.0,
+    listen: Address = ANY_PORT,
+    bounds: Bounds | None = None,
+    settle: float = 0.0,
+    farewell: float = 0.0,
 ) -> AsyncIterator[Ingress]:
     """Run an ingress; leaving stops it and waits for its end."""
     tokens, aes_keys = (keys.token,), (keys.aes_key,)
@@ -165,13 +169,15 @@ async def running_ingress(
                     queue=ingress.queue,
                     clock=SystemClock(),
                     registry=ingress.registry,
-                    listen=ANY_PORT,
+                    listen=listen,
                     stop=ingress.stop,
                     on_listening=listening.set_result,
                     deadline=deadline,
                     limit=limit,
                     read_timeout=read_timeout,
-                    patience=patience,
+                    bounds=bounds,
+                    settle=settle,
+                    farewell=farewell,
                 )
             )
             ingress.callbacks = await listening

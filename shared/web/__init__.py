@@ -1,0 +1,1 @@
+"""HTTP listeners: how every service serves, and what it shows its operators."""

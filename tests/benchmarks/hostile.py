@@ -1,0 +1,237 @@
+"""
+Attack an ingress with what anybody can send, and see what honest callbacks notice of it.
+
+    python -m tests.benchmarks.hostile [--seconds 15] [--rate 50] [--only header-line,slowloris]
+
+One real ingress over the embedded queue; the attackers are processes of their own and begin anew whenever they are cut
+off. Beside them valid callbacks come at a steady rate, half of them on kept-alive connections. Told are, for each
+attack, how long those took, how many failed, and the ingress's memory: before, at its peak, and some time after. On one
+machine attackers take the processor from who is attacked, as they would not from afar: they run at a low priority.
+"""
+
+import argparse
+import asyncio
+import os
+import sys
+import tempfile
+import time
+import zlib
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from itertools import count
+from pathlib import Path
+from typing import Any, Final
+
+import aiohttp
+
+from shared.tasks import beside
+from tests.benchmarks.rig import percentiles, print_result
+from tests.callback_vectors import OWN
+from tests.e2e.processes import Process, qudao
+from tests.rigs.ingress import added
+
+Speaker = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+BLOCK: Final = 64 * 1024
+HEAD: Final = b"POST /wecom/callback?msg_signature=x&timestamp=1&nonce=1 HTTP/1.1\r\nHost: x\r\n"
+CHUNKED: Final = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
+BOMB: Final = zlib.compress(bytes(10_000_000), wbits=31)
+REST: Final = 10.0
+GIVEN_BACK_AFTER: Final = 10.0
+
+
+def endless(head: bytes, block: bytes, *, blocks: int = sys.maxsize) -> Speaker:
+    """Return who sends *head* and then *block* as long as anybody reads it."""
+
+    async def speak(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(head)
+        for _ in range(blocks):
+            writer.write(block)
+            await writer.drain()
+
+    return speak
+
+
+def slow(head: bytes, text: bytes) -> Speaker:
+    """Return who sends *head*, and *text* letter by letter, and waits for the end."""
+
+    async def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(head)
+        for letter in text:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(1.0):
+                    await reader.read()
+                    return
+            writer.write(bytes([letter]))
+        await reader.read()
+
+    return speak
+
+
+ATTACKS: Final[Mapping[str, tuple[tuple[int, Speaker], ...]]] = {
+    "header-line": ((20, endless(HEAD + b"X: ", b"a" * BLOCK)),),
+    "headers": ((20, endless(HEAD, b"X: y\r\n" * 10_000)),),
+    "request-line": ((20, endless(b"GET /", b"a" * BLOCK)),),
+    "body": ((20, endless(HEAD + b"Content-Length: 10000000\r\n\r\n", b"a" * BLOCK, blocks=153)),),
+    "chunked-body": ((20, endless(CHUNKED, b"10000\r\n" + b"a" * BLOCK + b"\r\n", blocks=153)),),
+    "chunks": ((20, endless(CHUNKED, b"1\r\na\r\n" * 10_000)),),
+    "chunk-extensions": ((20, endless(CHUNKED + b"1;", b"a" * BLOCK)),),
+    "trailers": ((20, endless(CHUNKED + b"0\r\n", b"X: y\r\n" * 10_000)),),
+    "malformed-chunks": ((20, endless(CHUNKED + b"5\r\n<xml>\r\n", b"nonsense\r\n" * 6_000)),),
+    "gzip-bomb": ((20, endless(HEAD + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(BOMB), BOMB)),),
+    "pipelined": ((20, endless(b"", HEAD.replace(b"POST", b"GET") + b"\r\n")),),
+    "slowloris": (
+        (1000, slow(b"", b"")),
+        (1000, slow(HEAD, b"X: " + b"a" * 600)),
+        (1000, slow(HEAD + b"Content-Length: 600\r\n\r\n", b"a" * 600)),
+    ),
+}
+
+
+async def attack(name: str, port: int) -> None:
+    """Attack until killed."""
+
+    async def one(speaker: Speaker) -> None:
+        while True:
+            with suppress(OSError):
+                reader, writer = await asyncio.open_connection("127.0.0.1", port)
+                with suppress(OSError):
+                    await speaker(reader, writer)
+                writer.transport.abort()
+            await asyncio.sleep(0.01)
+
+    async with asyncio.TaskGroup() as group:
+        for times, speaker in ATTACKS[name]:
+            for _ in range(times):
+                group.create_task(one(speaker))
+
+
+@asynccontextmanager
+async def attacked(name: str, port: int) -> AsyncIterator[None]:
+    """Have the attack run while the context is open."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.benchmarks.hostile", "--attack", name, "--port", str(port)
+    )
+    try:
+        yield
+    finally:
+        process.kill()
+        await process.wait()
+
+
+class Honest:
+    """Sends valid callbacks at a steady rate, every other one on a connection of its own."""
+
+    def __init__(self, url: str, rate: float) -> None:
+        self._url, self._rate = url, rate
+        self._numbers = count()
+        self.seconds: list[float] = []
+        self.failures: Counter[str] = Counter()
+
+    def reset(self) -> None:
+        """Begin to count anew."""
+        self.seconds, self.failures = [], Counter()
+
+    async def run(self) -> None:
+        """Send for ever."""
+        begun = time.monotonic()
+        async with (
+            aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as kept,
+            aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0, force_close=True)) as fresh,
+            asyncio.TaskGroup() as group,
+        ):
+            for number in self._numbers:
+                await asyncio.sleep(max(0.0, begun + number / self._rate - time.monotonic()))
+                group.create_task(self._send((kept, fresh)[number % 2], number))
+
+    async def _send(self, session: aiohttp.ClientSession, number: int) -> None:
+        sent, started = added(number), time.perf_counter()
+        try:
+            async with session.post(self._url + sent.path, data=sent.body) as response:
+                if response.status != 200:
+                    self.failures[str(response.status)] += 1
+        except (OSError, aiohttp.ClientError) as error:
+            self.failures[type(error).__name__] += 1
+        self.seconds.append(time.perf_counter() - started)
+
+
+class Memory:
+    """What a process holds, in MB."""
+
+    def __init__(self, pid: int) -> None:
+        self._status = Path(f"/proc/{pid}/statm")
+        self.peak = 0.0
+
+    def now(self) -> float:
+        """Return what it holds now."""
+        return round(int(self._status.read_text().split()[1]) * 4096 / 1e6, 1)
+
+    async def watch(self) -> None:
+        """Note the peak, for ever."""
+        while True:
+            self.peak = max(self.peak, self.now())
+            await asyncio.sleep(0.1)
+
+
+async def measure(ingress: Process, given: argparse.Namespace) -> dict[str, Any]:
+    """Run all attacks in turn."""
+    line = await ingress.logged("ingress.listening")
+    memory = Memory(ingress.process.pid)
+    honest = Honest(f"http://127.0.0.1:{line['port']}", given.rate)
+    figures: dict[str, Any] = {}
+    async with beside(honest.run()):
+        await asyncio.sleep(REST)
+        figures["nobody"] = {"honest_seconds": percentiles(honest.seconds), "mb": memory.now()}
+        for name in given.only.split(",") if given.only else ATTACKS:
+            honest.reset()
+            before, memory.peak, logged = memory.now(), 0.0, len(ingress.output)
+            async with beside(memory.watch()), attacked(name, line["port"]):
+                await asyncio.sleep(given.seconds)
+                figures[name] = {
+                    "honest_seconds": percentiles(honest.seconds),
+                    "honest": len(honest.seconds),
+                    "failures": dict(honest.failures),
+                }
+            await asyncio.sleep(GIVEN_BACK_AFTER)
+            refused = [line for line in ingress.output[logged:].splitlines() if b"callback.accepted" not in line]
+            figures[name] |= {
+                "mb": {"before": before, "peak": memory.peak, "after": memory.now()},
+                "log_bytes_beside_honest": sum(map(len, refused)),
+            }
+            print(name, figures[name], flush=True)
+    return figures
+
+
+async def run(given: argparse.Namespace) -> dict[str, Any]:
+    """Start the ingress and measure."""
+    with tempfile.TemporaryDirectory() as name:
+        env = {
+            "QUDAO_CORP_ID": OWN.receive_id,
+            "QUDAO_CALLBACK_TOKEN": OWN.token,
+            "QUDAO_CALLBACK_AES_KEY": OWN.aes_key,
+            "QUDAO_LISTEN": "127.0.0.1:0",
+            "QUDAO_ADMIN_LISTEN": "127.0.0.1:0",
+        }
+        async with qudao("ingress", folder=Path(name), env=env) as ingress:
+            return await measure(ingress, given)
+
+
+def main() -> None:
+    """Measure and print one JSON document."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=15.0, help="how long each attack lasts")
+    parser.add_argument("--rate", type=float, default=50.0, help="honest callbacks a second")
+    parser.add_argument("--only", default="", help="some of: " + ",".join(ATTACKS))
+    parser.add_argument("--attack", help=argparse.SUPPRESS)
+    parser.add_argument("--port", type=int, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.attack:
+        os.nice(10)
+        asyncio.run(attack(given.attack, given.port))
+    else:
+        print_result(asyncio.run(run(given)))
+
+
+if __name__ == "__main__":
+    main()
