@@ -21,6 +21,8 @@ from shared.domain.errors import ConfigurationError
 from shared.logs import configure_logging
 from shared.settings import Need, Settings, load_settings
 from shared.web.admin import admin_listening
+from shared.web.connections import allow_files
+from shared.web.doors import Shortage
 from shared.web.listener import bind
 from workers.consumer import Worker
 from workers.jobs.schedule import Schedule
@@ -48,6 +50,7 @@ async def _main(*needs: Need) -> None:
     registry = CollectorRegistry()
     channels = LiveChannels(settings.channels, settings.time_zone, registry) if Need.API in needs else None
     configure_logging(settings.log_level, settings.log_format)
+    allow_files()
     async with stopped_by_signal() as stop:
         # Before anything is begun: else a SIGHUP that comes early ends the process.
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, channels.look_now if channels else lambda: None)
@@ -77,6 +80,7 @@ async def serve_until(
     """
     worker: Worker | None = None
     schedule: Schedule | None = None
+    shortage = Shortage()
     async with AsyncExitStack() as stack:
         if channels is None:
             queue = await stack.enter_async_context(open_queue(settings))
@@ -89,7 +93,7 @@ async def serve_until(
         if callbacks:
             intake = await stack.enter_async_context(open_spool(settings, queue, registry))
         admin = await stack.enter_async_context(
-            admin_listening(_free_admin(settings), registry=registry, check=intake.check, stop=stop)
+            admin_listening(_free_admin(settings), registry=registry, check=intake.check, stop=stop, shortage=shortage)
         )
         log.info("admin.listening", host=admin.host, port=admin.port)
         async with asyncio.TaskGroup() as group:
@@ -104,6 +108,7 @@ async def serve_until(
                     registry=registry,
                     listen=settings.listen,
                     stop=stop,
+                    shortage=shortage,
                     on_listening=on_listening,
                 )
 

@@ -73,8 +73,3 @@ class IngressMetrics:
             ["reason"],
             registry=registry,
         )
-        self.exhausted = Counter(
-            "qudao_accepts_failed",
-            "Times that a caller waited and no file descriptor was left to let them in",
-            registry=registry,
-        )

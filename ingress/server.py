@@ -14,7 +14,8 @@ from shared.clock import Clock
 from shared.domain.addresses import Address
 from shared.summaries import Summaries
 from shared.web.connections import Bounds
-from shared.web.listener import FAREWELL, SETTLE, Trouble, bind, listening
+from shared.web.doors import Shortage
+from shared.web.listener import FAREWELL, SETTLE, bind, listening
 from shared.wecom.crypto import Keyring
 
 
@@ -26,6 +27,7 @@ async def serve(
     registry: CollectorRegistry,
     listen: Address,
     stop: asyncio.Event,
+    shortage: Shortage,
     on_listening: Callable[[Address], None],
     deadline: float = DEADLINE,
     limit: int = LIMIT,
@@ -57,7 +59,6 @@ async def serve(
         summaries=summaries,
         read_timeout=read_timeout,
     )
-    trouble = Trouble(cut=lambda why: metrics.cut.labels(why).inc(), exhausted=metrics.exhausted.inc)
     with bind(listen, shared=True) as bound:
         async with asyncio.TaskGroup() as group:
             watcher = group.create_task(deadlines.watch())
@@ -68,8 +69,9 @@ async def serve(
                 settle=settle,
                 farewell=farewell,
                 bounds=bounds,
-                trouble=trouble,
+                shortage=shortage,
                 summaries=summaries,
+                on_cut=lambda why: metrics.cut.labels(why).inc(),
             ) as address:
                 on_listening(address)
                 await stop.wait()

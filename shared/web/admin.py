@@ -1,17 +1,17 @@
 """What a service shows its operators: `/healthz`, `/readyz`, `/metrics`."""
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Final
 
 from aiohttp import web
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Gauge
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from shared.domain.addresses import Address
 from shared.domain.errors import QueueUnavailable
+from shared.web.doors import Shortage
 from shared.web.listener import bind, listening
 
 _CHECK_TIMEOUT: Final = 2.0
@@ -20,24 +20,34 @@ _GRACE: Final = 2.0
 
 @asynccontextmanager
 async def admin_listening(
-    address: Address, *, registry: CollectorRegistry, check: Callable[[], Awaitable[None]], stop: asyncio.Event
+    address: Address,
+    *,
+    registry: CollectorRegistry,
+    check: Callable[[], Awaitable[None]],
+    stop: asyncio.Event,
+    shortage: Shortage,
 ) -> AsyncIterator[Address]:
     """
     Serve operators at *address* while the context is open.
 
-    Ready means that *check* does not raise QueueUnavailable, callers can be let in and *stop* is not set.
+    Ready means that *check* does not raise QueueUnavailable, there is no *shortage* and *stop* is not set.
 
     Raises:
         ConfigurationError: The address cannot be listened on.
     """
-    app = create_admin_app(registry=registry, check=check, stop=stop)
+    Gauge(
+        "qudao_descriptors_short",
+        "1 while callers wait for want of a file descriptor",
+        registry=registry,
+    ).set_function(lambda: float(shortage.lasts))
+    app = create_admin_app(registry=registry, check=check, stop=stop, shortage=shortage)
     with bind(address) as bound:
-        async with listening(app, bound, grace=_GRACE) as open_at:
+        async with listening(app, bound, grace=_GRACE, shortage=shortage) as open_at:
             yield open_at
 
 
 def create_admin_app(
-    *, registry: CollectorRegistry, check: Callable[[], Awaitable[None]], stop: asyncio.Event
+    *, registry: CollectorRegistry, check: Callable[[], Awaitable[None]], stop: asyncio.Event, shortage: Shortage
 ) -> web.Application:
     """Return the application that faces operators."""
 
@@ -47,7 +57,7 @@ def create_admin_app(
     async def readyz(_request: web.Request) -> web.Response:
         if stop.is_set():
             return web.Response(status=503, text="stopping\n")
-        if not _files_left():
+        if shortage.lasts:
             return web.Response(status=503, text="no file descriptors left\n")
         try:
             async with asyncio.timeout(_CHECK_TIMEOUT):
@@ -64,12 +74,3 @@ def create_admin_app(
     app.router.add_get("/readyz", readyz)
     app.router.add_get("/metrics", metrics)
     return app
-
-
-def _files_left() -> bool:
-    """Tell whether this process can open a file, and so let a caller in."""
-    try:
-        os.close(os.open(os.devnull, os.O_RDONLY))
-    except OSError:
-        return False
-    return True

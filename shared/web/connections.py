@@ -12,6 +12,7 @@ All that is relied upon of aiohttp's inner parts is in this file: what :class:`C
 
 import asyncio
 import resource
+import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -51,9 +52,20 @@ class Bounds:
     @classmethod
     def here(cls) -> Self:
         """Return the usual bounds, or lower ones that leave others half of the files that this process may open."""
-        half = resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2
+        limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        half = limit // 2 if limit != resource.RLIM_INFINITY else sys.maxsize
         usual = cls()
         return cls(connections=min(usual.connections, half), strangers=min(usual.strangers, half))
+
+
+def allow_files() -> None:
+    """Let this process open as many files as a listener may need, as far as the system lets it; 1024 are usual."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 4 * Bounds().connections
+    if soft < wanted and soft != resource.RLIM_INFINITY:
+        resource.setrlimit(
+            resource.RLIMIT_NOFILE, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard)
+        )
 
 
 class Cut(StrEnum):

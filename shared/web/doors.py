@@ -14,12 +14,14 @@ import socket
 import struct
 from collections.abc import Callable
 from contextlib import suppress
+from time import monotonic
 from typing import Final
 
 _AT_A_TIME: Final = 16
 """Connections accepted before others get their turn."""
 
 _PAUSE: Final = 0.2
+_LATELY: Final = 2.0
 _EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 _SO_ATTACH_FILTER: Final = 26
@@ -31,6 +33,22 @@ _DROP_SYN: Final = (
     (0x06, 0, 0, 0xFFFFFFFF),  # pass
 )
 """A socket filter (Linux, ``linux/filter.h``) that has a listening socket overhear whoever begins to connect."""
+
+
+class Shortage:
+    """Whether somebody lately waited at a door of this process and could not be let in."""
+
+    def __init__(self) -> None:
+        self._noted = float("-inf")
+
+    def note(self) -> None:
+        """Note that somebody waits."""
+        self._noted = monotonic()
+
+    @property
+    def lasts(self) -> bool:
+        """Whether it was so in the last seconds."""
+        return monotonic() - self._noted < _LATELY
 
 
 class Door:

@@ -5,7 +5,6 @@ import os
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
@@ -18,7 +17,7 @@ from shared.domain.errors import ConfigurationError
 from shared.summaries import Summaries
 from shared.tasks import beside
 from shared.web.connections import Bounds, Connection, Connections, Cut, connection_of
-from shared.web.doors import Door
+from shared.web.doors import Door, Shortage
 
 SETTLE: Final = 0.5
 """Seconds in which handshakes end: a round trip, and less than the second after which a client begins one anew."""
@@ -42,14 +41,6 @@ _OPTIONS: Final[dict[str, Any]] = {
 }
 
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trouble:
-    """Who is told when callers are cut off, or cannot be let in."""
-
-    cut: Callable[[Cut], None] = lambda _why: None
-    exhausted: Callable[[], None] = lambda: None
 
 
 def bind(address: Address, *, shared: bool = False) -> socket.socket:
@@ -82,8 +73,9 @@ async def listening(
     settle: float = 0.0,
     farewell: float = 0.0,
     bounds: Bounds | None = None,
-    trouble: Trouble | None = None,
+    shortage: Shortage,
     summaries: Summaries | None = None,
+    on_cut: Callable[[Cut], None] = lambda _why: None,
 ) -> AsyncIterator[Address]:
     """
     Serve *app* on *bound*; yield where.
@@ -91,8 +83,8 @@ async def listening(
     Leaving the context accepts no more (see :meth:`Door.shut` for *settle*), gives who is connected *farewell* seconds
     to send what they are about to send, and handlers *grace* seconds to end.
     """
-    told, sums = trouble or Trouble(), summaries or Summaries()
-    connections = Connections(bounds or Bounds.here(), partial(_cut, told, sums))
+    sums = summaries or Summaries()
+    connections = Connections(bounds or Bounds.here(), partial(_cut, on_cut, sums))
     app.middlewares.insert(0, _keep_or_close)
     runner = web.AppRunner(app, handler_cancellation=False, shutdown_timeout=grace)  # who hangs up cancels no publish
     await runner.setup()
@@ -101,7 +93,7 @@ async def listening(
         assert server is not None, "set by setup()"
         host, port = bound.getsockname()[:2]
         connect = partial(Connection, connections, server, _OPTIONS)
-        door = Door(bound, connect, partial(_exhausted, told, sums, connections))
+        door = Door(bound, connect, partial(_exhausted, shortage, sums, connections))
         async with beside(door.run()), beside(_watch(connections, sums)):
             yield Address(host, port)
             connections.leaving = True
@@ -136,14 +128,14 @@ async def _watch(connections: Connections, sums: Summaries) -> None:
         sums.flush()
 
 
-def _cut(told: Trouble, sums: Summaries, why: Cut) -> None:
-    told.cut(why)
+def _cut(on_cut: Callable[[Cut], None], sums: Summaries, why: Cut) -> None:
+    on_cut(why)
     sums.note(why, lambda times: log.info("connection.cut", reason=why, times=times))
 
 
-def _exhausted(told: Trouble, sums: Summaries, connections: Connections, error: OSError) -> None:
+def _exhausted(shortage: Shortage, sums: Summaries, connections: Connections, error: OSError) -> None:
     connections.make_room()
-    told.exhausted()
+    shortage.note()
     reason = os.strerror(error.errno or 0)
     remedy = "raise the limit of open files: ulimit -n, LimitNOFILE="
     sums.note("exhausted", lambda times: log.error("accept.failed", reason=reason, remedy=remedy, times=times))

@@ -20,6 +20,7 @@ from shared.domain.errors import ConfigurationError, QueueUnavailable
 from shared.domain.events import CustomerAdded, Lane
 from shared.queue.message import decode
 from shared.web.connections import Bounds
+from shared.web.doors import Shortage
 from shared.wecom.crypto import CallbackKeys, Keyring
 from tests.callback_vectors import (
     OFFICIAL,
@@ -705,6 +706,7 @@ class TestAdmin:
                     registry=CollectorRegistry(),
                     listen=Address("127.0.0.1", port),
                     stop=asyncio.Event(),
+                    shortage=Shortage(),
                     on_listening=print,
                 )
             assert f"127.0.0.1:{port}" in caught.value.problems[0]

@@ -17,6 +17,7 @@ from shared.queue.message import Message
 from shared.queue.port import EventQueue
 from shared.web.admin import admin_listening
 from shared.web.connections import Bounds
+from shared.web.doors import Shortage
 from shared.wecom.crypto import CallbackKeys, Keyring
 from tests.callback_vectors import OWN
 from tests.doubles.queue import MemoryQueue
@@ -147,6 +148,7 @@ async def running_ingress(
     farewell: float = 0.0,
 ) -> AsyncIterator[Ingress]:
     """Run an ingress; leaving stops it and waits for its end."""
+    shortage = Shortage()
     tokens, aes_keys = (keys.token,), (keys.aes_key,)
     ring = keyring or Keyring(tokens=tokens, aes_keys=aes_keys, receive_id=keys.receive_id)
     listening: asyncio.Future[Address] = asyncio.get_running_loop().create_future()
@@ -159,7 +161,11 @@ async def running_ingress(
         )
         async with (
             admin_listening(
-                ANY_PORT, registry=ingress.registry, check=ingress.queue.check, stop=ingress.stop
+                ANY_PORT,
+                registry=ingress.registry,
+                check=ingress.queue.check,
+                stop=ingress.stop,
+                shortage=shortage,
             ) as ingress.admin,
             asyncio.TaskGroup() as group,
         ):
@@ -171,6 +177,7 @@ async def running_ingress(
                     registry=ingress.registry,
                     listen=listen,
                     stop=ingress.stop,
+                    shortage=shortage,
                     on_listening=listening.set_result,
                     deadline=deadline,
                     limit=limit,
