@@ -1,0 +1,189 @@
+"""
+Restart one of two ingresses at one address every few seconds, under callbacks: is anybody reset, or not answered 200?
+
+    python -m tests.benchmarks.rolling_ingress [--seconds 600] [--rate 50] [--every 5] [--rabbitmq] [--nginx]
+
+The two share a port of this machine over the embedded queue, or with ``--rabbitmq`` over a RabbitMQ that is started.
+With ``--nginx`` each has a port of its own behind an nginx, which must be installed. Half of the callbacks come on new
+connections and half on kept-alive ones; with ``--reload`` a successor listens before its predecessor is told to stop.
+"""
+
+import argparse
+import asyncio
+import shutil
+import socket
+import tempfile
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
+from itertools import count
+from pathlib import Path
+from typing import Any, Final
+
+import aiohttp
+
+from shared.tasks import beside
+from tests.benchmarks.rig import broker_from, own_prefix, percentiles, print_result
+from tests.callback_vectors import OWN
+from tests.e2e.processes import Process, qudao
+from tests.rigs.ingress import added
+
+NGINX: Final = """
+daemon off; pid {folder}/nginx.pid; error_log {folder}/error.log; worker_processes 1;
+events {{ worker_connections 1024; }}
+http {{
+    access_log off; client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;
+    fastcgi_temp_path {folder}/f; uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
+    upstream qudao {{ server 127.0.0.1:{ports[0]} max_fails=0; server 127.0.0.1:{ports[1]} max_fails=0; keepalive 8; }}
+    server {{
+        listen 127.0.0.1:{front};
+        location / {{
+            proxy_pass http://qudao; proxy_http_version 1.1; proxy_set_header Connection "";
+        }}
+    }}
+}}
+"""
+
+
+def free_port() -> int:
+    """Return a port that nobody listens at."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+class Callers:
+    """Send callbacks at a steady rate and count what becomes of them."""
+
+    def __init__(self, port: int, rate: float) -> None:
+        self._url, self._rate = f"http://127.0.0.1:{port}", rate
+        self.outcomes: Counter[str] = Counter()
+        self.seconds: list[float] = []
+
+    async def run(self) -> None:
+        """Send for ever."""
+        begun = time.monotonic()
+        async with (
+            aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as kept,
+            aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0, force_close=True)) as fresh,
+            asyncio.TaskGroup() as group,
+        ):
+            for number in count():
+                await asyncio.sleep(max(0.0, begun + number / self._rate - time.monotonic()))
+                kind = ("kept", "fresh")[number % 2]
+                group.create_task(self._send(kept if kind == "kept" else fresh, kind, number))
+
+    async def _send(self, session: aiohttp.ClientSession, kind: str, number: int) -> None:
+        sent, started = added(number), time.perf_counter()
+        try:
+            async with session.post(self._url + sent.path, data=sent.body) as response:
+                outcome = str(response.status)
+        except (OSError, aiohttp.ClientError) as error:
+            outcome = f"{kind}: {type(error).__name__}: {error}"
+        self.outcomes[outcome] += 1
+        self.seconds.append(time.perf_counter() - started)
+
+
+class Pair:
+    """Two ingresses, of which one is restarted now and then."""
+
+    def __init__(self, env: dict[str, str], folder: Path, ports: tuple[int, int]) -> None:
+        self._env, self._folder, self._ports = env, folder, ports
+        self._running: list[tuple[Process, AsyncExitStack]] = []
+        self.stops: list[float] = []
+        self.codes: Counter[str] = Counter()
+
+    async def start(self, number: int) -> tuple[Process, AsyncExitStack]:
+        """Start ingress *number* and return once it listens."""
+        stack = AsyncExitStack()
+        env = {**self._env, "QUDAO_LISTEN": f"127.0.0.1:{self._ports[number]}"}
+        env["QUDAO_SPOOL"] = f"var/spool-{number}.db"
+        process = await stack.enter_async_context(qudao("ingress", folder=self._folder, env=env))
+        await process.logged("ingress.listening")
+        return process, stack
+
+    async def restart(self, number: int, *, reload: bool) -> None:
+        """Replace ingress *number* by another one."""
+        process, stack = self._running[number]
+        if reload:
+            self._running[number] = await self.start(number)
+        begun = time.monotonic()
+        self.codes[str(await process.stop())] += 1
+        self.stops.append(time.monotonic() - begun)
+        await stack.aclose()
+        if not reload:
+            self._running[number] = await self.start(number)
+
+    @asynccontextmanager
+    async def both(self) -> AsyncIterator[None]:
+        """Run both while the context is open."""
+        self._running = [await self.start(number) for number in range(2)]
+        try:
+            yield
+        finally:
+            for _, stack in self._running:
+                await stack.aclose()
+
+
+@asynccontextmanager
+async def nginx(folder: Path, front: int, ports: tuple[int, int]) -> AsyncIterator[None]:
+    """Run an nginx at *front* before both *ports*."""
+    program = shutil.which("nginx") or "/usr/sbin/nginx"
+    (folder / "nginx.conf").write_text(NGINX.format(folder=folder, front=front, ports=ports))
+    process = await asyncio.create_subprocess_exec(program, "-c", str(folder / "nginx.conf"), "-p", str(folder))
+    try:
+        yield
+    finally:
+        process.terminate()
+        await process.wait()
+
+
+async def measure(given: argparse.Namespace, url: str | None) -> dict[str, Any]:
+    """Restart for as long as was asked."""
+    ports = (free_port(), free_port()) if given.nginx else (free_port(),) * 2
+    front = free_port() if given.nginx else ports[0]
+    with tempfile.TemporaryDirectory() as name:
+        env = {
+            "QUDAO_CORP_ID": OWN.receive_id,
+            "QUDAO_CALLBACK_TOKEN": OWN.token,
+            "QUDAO_CALLBACK_AES_KEY": OWN.aes_key,
+            "QUDAO_ADMIN_LISTEN": "127.0.0.1:0",
+            **({"QUDAO_QUEUE_URL": url, "QUDAO_QUEUE_PREFIX": own_prefix()} if url else {}),
+        }
+        pair, callers = Pair(env, Path(name), ports), Callers(front, given.rate)
+        proxy = nginx(Path(name), front, ports) if given.nginx else nullcontext()
+        async with proxy, pair.both():
+            async with beside(callers.run()):
+                until = time.monotonic() + given.seconds
+                for number in count():
+                    await asyncio.sleep(given.every)
+                    if time.monotonic() > until:
+                        break
+                    await pair.restart(number % 2, reload=given.reload)
+                await asyncio.sleep(given.every)
+            return {
+                "restarts": len(pair.stops),
+                "exit_codes": dict(pair.codes),
+                "seconds_to_stop": percentiles(pair.stops),
+                "callbacks": len(callers.seconds),
+                "outcomes": dict(callers.outcomes),
+                "seconds": percentiles(callers.seconds),
+            }
+
+
+def main() -> None:
+    """Measure and print one JSON document."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=600.0, help="how long")
+    parser.add_argument("--rate", type=float, default=50.0, help="callbacks a second")
+    parser.add_argument("--every", type=float, default=5.0, help="seconds between a start and the next stop")
+    parser.add_argument("--reload", action="store_true", help="start the successor before the predecessor stops")
+    parser.add_argument("--rabbitmq", action="store_true", help="over RabbitMQ instead of the embedded queue")
+    parser.add_argument("--nginx", action="store_true", help="behind an nginx, on a port each")
+    given = parser.parse_args()
+    with broker_from(None) if given.rabbitmq else nullcontext() as url:
+        print_result(asyncio.run(measure(given, url)))
+
+
+if __name__ == "__main__":
+    main()
