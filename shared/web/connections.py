@@ -174,7 +174,7 @@ class Connection(web.RequestHandler):
         super().__init__(server, loop=asyncio.get_running_loop(), **options)
         self._among = among
         self._allowance, self._lines = among.bounds.request, among.bounds.lines
-        self._over = False
+        self._over: Cut | None = None
         self.address = ""
 
     @property
@@ -212,22 +212,24 @@ class Connection(web.RequestHandler):
         """
         self._lines -= data.count(b"\n")
         if self._over or self._lines < 0:
-            self._among.cut(self, Cut.TOO_LONG)
+            if data:  # else aiohttp asks for more
+                self._among.cut(self, self._over or Cut.TOO_LONG)
             return
         self._allowance -= len(data)
         super().data_received(data if self._allowance >= 0 else data[: self._allowance])
         error = getattr(self._messages[-1][0], "exc", None) if self._messages else None
         if error is not None:
             error.__traceback__ = None
-        if error is not None or self._allowance < 0:
-            self._read_no_more()
+            self._read_no_more(Cut.MALFORMED)
+        elif self._allowance < 0:
+            self._read_no_more(Cut.TOO_LONG)
 
-    def _read_no_more(self) -> None:
+    def _read_no_more(self, why: Cut) -> None:
         """Close in a moment: what was read may deserve an answer."""
-        self._over = True
+        self._over = why
         if self.transport is not None:
             self.transport.pause_reading()
-            asyncio.get_running_loop().call_later(_LAST_WORD, self._among.cut, self, Cut.TOO_LONG)
+            asyncio.get_running_loop().call_later(_LAST_WORD, self._among.cut, self, why)
 
     def pause_writing(self) -> None:
         """Close: answers are short, and whoever leaves so many of them unread reads none."""

@@ -1,7 +1,7 @@
 """
 Restart one of two ingresses at one address every few seconds, under callbacks: is anybody reset, or not answered 200?
 
-    python -m tests.benchmarks.rolling_ingress [--seconds 600] [--rate 50] [--every 5] [--rabbitmq] [--nginx]
+    python -m tests.benchmarks.ingress_restarts [--seconds 600] [--rate 50] [--every 5] [--rabbitmq] [--nginx]
 
 The two share a port of this machine over the embedded queue, or with ``--rabbitmq`` over a RabbitMQ that is started.
 With ``--nginx`` each has a port of its own behind an nginx, which must be installed. Half of the callbacks come on new
