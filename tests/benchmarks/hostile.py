@@ -5,7 +5,7 @@ Attack an ingress with what anybody can send, and see what honest callbacks noti
 
 One real ingress over the embedded queue; the attackers are processes of their own and begin anew whenever they are cut
 off. Beside them valid callbacks come at a steady rate, half of them on kept-alive connections. Told are, for each
-attack, how long those took, how many failed, and the ingress's memory: before, at its peak, and some time after. On one
+attack, how long those took, and take when it is over, how many failed, and what the ingress took of the machine. On one
 machine attackers take the processor from who is attacked, as they would not from afar: they run at a low priority.
 """
 
@@ -157,11 +157,15 @@ class Honest:
 
 
 class Memory:
-    """What a process holds, in MB."""
+    """What a process holds, in MB, and the seconds it computed."""
 
     def __init__(self, pid: int) -> None:
-        self._status = Path(f"/proc/{pid}/statm")
+        self._status, self._times = Path(f"/proc/{pid}/statm"), Path(f"/proc/{pid}/stat")
         self.peak = 0.0
+
+    def computed(self) -> float:
+        """Return the seconds of a processor that it used so far."""
+        return sum(map(int, self._times.read_text().rpartition(")")[2].split()[11:13])) / os.sysconf("SC_CLK_TCK")
 
     def now(self) -> float:
         """Return what it holds now."""
@@ -185,18 +189,21 @@ async def measure(ingress: Process, given: argparse.Namespace) -> dict[str, Any]
         figures["nobody"] = {"honest_seconds": percentiles(honest.seconds), "mb": memory.now()}
         for name in given.only.split(",") if given.only else ATTACKS:
             honest.reset()
-            before, memory.peak, logged = memory.now(), 0.0, len(ingress.output)
+            before, memory.peak, logged, computed = memory.now(), 0.0, len(ingress.output), memory.computed()
             async with beside(memory.watch()), attacked(name, line["port"]):
                 await asyncio.sleep(given.seconds)
                 figures[name] = {
                     "honest_seconds": percentiles(honest.seconds),
                     "honest": len(honest.seconds),
                     "failures": dict(honest.failures),
+                    "share_of_a_processor": round((memory.computed() - computed) / given.seconds, 2),
                 }
+            honest.reset()
             await asyncio.sleep(GIVEN_BACK_AFTER)
             refused = [line for line in ingress.output[logged:].splitlines() if b"callback.accepted" not in line]
             figures[name] |= {
                 "mb": {"before": before, "peak": memory.peak, "after": memory.now()},
+                "honest_seconds_afterwards": percentiles(honest.seconds),
                 "log_bytes_beside_honest": sum(map(len, refused)),
             }
             print(name, figures[name], flush=True)
