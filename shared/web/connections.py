@@ -195,7 +195,7 @@ class Connection(web.RequestHandler):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
         super().connection_made(transport)
-        self.address = _neighbourhood(transport.get_extra_info("peername"))
+        self.address = neighbourhood(transport.get_extra_info("peername"))
         self._among.arrived(self)
 
     def connection_lost(self, exc: BaseException | None) -> None:
@@ -253,8 +253,8 @@ def connection_of(request: web.BaseRequest) -> Connection:
     return cast("Connection", request.protocol)
 
 
-def _neighbourhood(peer: tuple[str, int] | None) -> str:
-    """Return the address of *peer*, of IPv6 the /64; empty if it is gone already."""
+def neighbourhood(peer: tuple[str, int] | None) -> str:
+    """Return the address of *peer*, of IPv6 the /64 that is one customer's; empty if it is gone already."""
     if not peer:
         return ""
     host = peer[0].partition("%")[0]

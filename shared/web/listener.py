@@ -130,7 +130,7 @@ async def _watch(connections: Connections, sums: Summaries) -> None:
 
 def _cut(on_cut: Callable[[Cut], None], sums: Summaries, why: Cut) -> None:
     on_cut(why)
-    sums.note(why, lambda times: log.info("connection.cut", reason=why, times=times))
+    sums.note(why, lambda times: log.info("connection.cut", reason=why.value, times=times))
 
 
 def _exhausted(shortage: Shortage, sums: Summaries, connections: Connections, error: OSError) -> None:

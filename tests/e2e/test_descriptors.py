@@ -33,6 +33,18 @@ def none_left(pid: int) -> Iterator[None]:
         resource.prlimit(pid, resource.RLIMIT_NOFILE, usual)
 
 
+async def test_it_takes_what_it_may_have(tmp_path: Path):
+    """A limit that is only the usual one is raised: nobody needs to know of it."""
+    usual = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, usual[1]))
+    try:
+        async with qudao("ingress", folder=tmp_path, env=ENV) as ingress:
+            await ingress.logged("ingress.listening")
+            assert resource.prlimit(ingress.process.pid, resource.RLIMIT_NOFILE)[0] > 256
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, usual)
+
+
 async def test_it_says_so_and_goes_on_by_itself(tmp_path: Path):
     """A line, a metric and readiness say so while it lasts; callers wait and are served once it is over."""
     async with qudao("ingress", folder=tmp_path, env=ENV) as ingress, aiohttp.ClientSession() as session:

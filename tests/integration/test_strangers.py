@@ -34,9 +34,9 @@ CUT = "qudao_connections_cut_total"
 PATIENT = Bounds(patience=3600.0)
 
 
-async def send_until_cut(ingress: Ingress, head: bytes, block: bytes) -> None:
+async def send_until_cut(ingress: Ingress, head: bytes, block: bytes, *, admin: bool = False) -> None:
     """Send *head*, and *block* again and again, until nobody reads it any longer."""
-    async with connection(ingress) as (_, writer):
+    async with connection(ingress, admin=admin) as (_, writer):
         writer.write(head)
         with suppress(ConnectionError):
             while True:
@@ -60,6 +60,13 @@ class TestEndless:
         cut = [entry for entry in logs if entry["event"] == "connection.cut" and entry["reason"] == reason]
         assert sum(entry["times"] for entry in cut) == 5
         assert len(cut) == 2
+
+    @pytest.mark.parametrize("name", ["header line", "tiny chunks"])
+    async def test_it_is_cut_where_operators_look(self, name: str):
+        """Whoever reaches the other listener gets no further there."""
+        head, block, _ = ENDLESS[name]
+        async with running_ingress() as ingress, asyncio.timeout(4):  # less than patience
+            await send_until_cut(ingress, head, block, admin=True)
 
     @pytest.mark.parametrize("name", ENDLESS)
     async def test_nothing_of_it_is_kept(self, name: str):

@@ -15,9 +15,12 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 @asynccontextmanager
-async def connection(ingress: Ingress) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    """Open a bare connection to the callback listener."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", ingress.callbacks.port)
+async def connection(
+    ingress: Ingress, *, admin: bool = False
+) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """Open a bare connection to the callback listener, or to the operators'."""
+    address = ingress.admin if admin else ingress.callbacks
+    reader, writer = await asyncio.open_connection(address.host, address.port)
     try:
         yield reader, writer
     finally:
