@@ -48,7 +48,7 @@ async def test_all_who_connected_before_are_answered(listen: Address):
 
 
 async def test_who_connects_meanwhile_is_served_by_the_other(listen: Address):
-    """Fresh connections while one of two stops, and after: none is refused or reset, and the one that stops sees none."""
+    """Fresh connections while one of two stops, and after: none is refused or reset, and the other one serves all."""
     async with running_ingress(listen=listen) as other:
         async with running_ingress(listen=listen, settle=SETTLE) as old:
             old.stop.set()
