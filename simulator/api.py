@@ -30,7 +30,8 @@ _UPLOAD_LIMIT = 32 * 2**20
 _JSON = "application/json; charset=UTF-8"
 _WARNING = "ok. Warning: wrong json format. "
 _ERROR_PAGE = b"<html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad Gateway</h1></body></html>"
-_NOT_EXECUTED = frozenset({Fault.ERRCODE, Fault.STATUS, Fault.TIMEOUT_BEFORE, Fault.RESET, Fault.HTML})
+_FOREIGN_JSON = b'{"code":0,"status":"ok","data":{}}'
+_NOT_EXECUTED = frozenset({Fault.ERRCODE, Fault.STATUS, Fault.TIMEOUT_BEFORE, Fault.RESET, Fault.HTML, Fault.FOREIGN})
 
 
 class Admission:
@@ -228,6 +229,8 @@ class CgiBin:
                 return web.Response(status=rule.code)
             case Fault.HTML:
                 return web.Response(body=_ERROR_PAGE, content_type="text/html")
+            case Fault.FOREIGN:
+                return web.Response(body=_FOREIGN_JSON, content_type="application/json")
             case Fault.TIMEOUT_BEFORE | Fault.TIMEOUT_AFTER:
                 return await hang(request, rule.seconds, self._scenario.world.stopping)
             case Fault.SLOW_BODY:

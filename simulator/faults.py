@@ -26,6 +26,8 @@ class Fault(StrEnum):
     """Answer ok without doing anything."""
     HTML = "html"
     """Answer 200 with a proxy's error page."""
+    FOREIGN = "foreign"
+    """Answer 200 with JSON that is not WeCom's: an object without errcode."""
 
 
 @dataclass(slots=True, kw_only=True)

@@ -31,8 +31,11 @@ from shared.domain.errors import (
     WeComError,
     WelcomeRefused,
 )
+from shared.wecom.endpoints import errcode_is_due
 
 GETTOKEN: Final = "gettoken"
+
+NOT_WECOMS: Final = "not WeCom's answer, but of something in between. Check QUDAO_API_URL, proxies and firewalls"
 
 
 class ErrorClass(StrEnum):
@@ -322,6 +325,8 @@ def means_nothing_there(answer: Mapping[str, object]) -> bool:
 
 def failure_in(endpoint: str, answer: Mapping[str, object], *, token_is_new: bool = False) -> WeComError | None:
     """Return the error that *answer* tells of, or None when it is a success; see :func:`error_for`."""
+    if "errcode" not in answer and errcode_is_due(endpoint, answer):
+        return TransientError(endpoint, meaning=f"no errcode: {NOT_WECOMS}")
     errcode, errmsg = answer.get("errcode", 0), answer.get("errmsg", "")
     if type(errcode) is not int:
         return TransientError(endpoint, meaning="unreadable answer")

@@ -4,7 +4,7 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import Final
 
-from shared.domain.errors import ConfigurationNeeded, PermanentError, RateLimited, TransientError, WeComError
+from shared.domain.errors import RateLimited, TransientError, WeComError
 from shared.domain.ids import CorpId
 from shared.wecom.errcodes import GETTOKEN, failure_in
 from shared.wecom.transport import Request, Transport
@@ -56,7 +56,7 @@ class TokenSource:
         Return a token that WeCom should accept.
 
         Raises:
-            ConfigurationNeeded: The secret, the corp id or the URL is wrong; remembered for a minute.
+            ConfigurationNeeded: The secret or the corp id is wrong; remembered for a minute.
             RateLimited: WeCom refuses this address for now; remembered as long.
             TransientError: gettoken got no readable answer.
         """
@@ -105,10 +105,7 @@ class TokenSource:
 
     async def _fetch(self) -> _Token:
         asked_at = self._fetched_at = _now()
-        try:
-            answer = await self._transport.exchange(self._request, self._secret)
-        except PermanentError as error:
-            raise ConfigurationNeeded(GETTOKEN, meaning=error.meaning) from None
+        answer = await self._transport.exchange(self._request, self._secret)
         if (failure := failure_in(GETTOKEN, answer)) is not None:
             raise failure
         value, lifetime = answer.get("access_token"), answer.get("expires_in")

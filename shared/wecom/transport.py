@@ -18,11 +18,18 @@ import aiohttp
 import orjson
 
 from shared.domain.errors import PermanentError, TransientError
+from shared.wecom.errcodes import NOT_WECOMS
 
 Answer = dict[str, object]
 """An answer as it came: whoever reads it checks each field."""
 
 _PROXY_REFUSES: Final = "the proxy answered {status}. Check QUDAO_API_PROXY, its user and password"
+_REDIRECTED: Final = "HTTP {status}: redirected, by something in between or to https. Check QUDAO_API_URL"
+_STATUS: Final = {
+    404: "HTTP 404: no such API here, or not WeCom. Check QUDAO_API_URL",
+    407: _PROXY_REFUSES.format(status=407),
+    **{status: _REDIRECTED.format(status=status) for status in range(300, 400)},
+}
 _UPLOAD_BYTES_A_SECOND: Final = 250_000
 """A slow line's; an upload may take that much longer than other calls."""
 
@@ -82,20 +89,12 @@ class Transport:
         Return WeCom's answer to *request*, whatever its errcode; *secrets* go into the query as well.
 
         Raises:
-            TransientError: No readable answer came; whether WeCom acted is unknown.
-            PermanentError: WeCom has no such API, or redirects, as it does for plain http.
+            TransientError: No answer of WeCom's came, which is JSON with status 200; whether it acted is unknown.
         """
         status, raw = await self._fetch(request, secrets)
-        endpoint = request.endpoint
-        if status == 404:
-            raise PermanentError(endpoint, meaning="HTTP 404: no such API here. Check QUDAO_API_URL")
-        if 300 <= status < 400:
-            raise PermanentError(endpoint, meaning=f"HTTP {status}: redirected. Check that QUDAO_API_URL is https")
-        if status == 407:
-            raise TransientError(endpoint, meaning=_PROXY_REFUSES.format(status=status))
         if status != 200:
-            raise TransientError(endpoint, meaning=f"HTTP {status}")
-        return read_answer(endpoint, raw)
+            raise TransientError(request.endpoint, meaning=_STATUS.get(status, f"HTTP {status}: {NOT_WECOMS}"))
+        return read_answer(request.endpoint, raw)
 
     async def _fetch(self, request: Request, secrets: Mapping[str, str]) -> tuple[int, bytes]:
         data = _payload(request)
@@ -155,7 +154,7 @@ def read_answer(endpoint: str, raw: bytes) -> Answer:
     """
     answer = _parse(raw)
     if not isinstance(answer, dict):
-        raise TransientError(endpoint, meaning="unreadable answer")
+        raise TransientError(endpoint, meaning=f"unreadable answer: {NOT_WECOMS}")
     return answer
 
 

@@ -67,6 +67,24 @@ async def test_trouble_with_tags_does_not_cost_the_remark(tmp_path, code):
             assert rig.tags_of(relation) == ["来源/微博"]
 
 
+@pytest.mark.parametrize(
+    "fault", [{"fault": "foreign"}, {"fault": "status", "code": 404}, {"fault": "status", "code": 302}]
+)
+async def test_what_is_not_wecoms_loses_and_parks_nobody(tmp_path, fault):
+    """For a while something in between answers every call: marks and welcomes are made once it is gone."""
+    async with marking(tmp_path) as rig:
+        rig.simulator.fail(endpoint="*", rate=1.0, **fault)
+        relations = await scanned(rig, "qd_silent", 3) + await scanned(rig, "qd_unset", 3)
+        await rig.process.logged("delivery.retried", lane="live")
+        await rig.process.logged("delivery.retried", lane="fast")
+        rig.simulator.faults.clear()
+        for relation in relations:
+            await rig.process.logged("delivery.done", customer=relation.customer.external_userid, lane="live")
+        await until(lambda: all(relation.welcomes for relation in relations[:3]))
+        assert all(relation.remark == f"微博-{relation.customer.name}" for relation in relations[3:])
+        assert not [line for line in rig.process.lines if line["event"] == "delivery.parked"]
+
+
 async def test_a_name_that_somebody_took_is_looked_up(tmp_path):
     """Two make one tag at the same moment: WeCom refuses the second, who finds it in the list."""
     async with marking(tmp_path) as rig:

@@ -18,6 +18,7 @@ NOT_IN_THE_FILE = {
     "externalcontact/send_welcome_msg",  # needs the WelcomeCode of a callback
     "externalcontact/close_temp_chat",  # Qudao makes no temporary sessions
     "externalcontact/get_user_behavior_data",
+    "media/upload",  # sends a file
 }
 
 

@@ -333,6 +333,9 @@ async def test_a_remark_that_is_too_long_is_permanent(rig):
         ("reset", {}),
         ("reset_after", {}),
         ("html", {}),
+        ("foreign", {}),
+        ("status", {"code": 404}),
+        ("status", {"code": 302}),
     ],
 )
 async def test_a_fault_costs_one_try(rig, fault, fields):
@@ -348,10 +351,10 @@ async def test_a_fault_costs_one_try(rig, fault, fields):
     assert sum(1 for _ in rig.simulator.journal.calls("externalcontact/remark")) == 2
 
 
-async def test_plain_http_is_refused_for_good(rig):
+async def test_plain_http_is_not_led_on(rig):
     """The 301 that WeCom gives to plain http is not followed: a GET would come of a POST."""
     rig.simulator.configure(https_redirect=True)
-    with pytest.raises(ConfigurationNeeded, match="https"):
+    with pytest.raises(TransientError, match="https"):
         await (await rig.client()).get_follow_user_list()
 
 

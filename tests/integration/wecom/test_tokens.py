@@ -196,11 +196,14 @@ async def test_an_unreadable_gettoken_is_transient(server, tokens, reply):
 
 
 @pytest.mark.parametrize("status", [301, 404])
-async def test_a_url_that_is_not_wecom_needs_a_person(server, tokens, status):
-    """A gettoken that is not there means a wrong URL: work waits for its correction and none is parked."""
+async def test_a_gettoken_that_is_not_there_is_tried_again(server, tokens, forward, status):
+    """Something in between answers, or the URL is wrong: the error says where to look, and the next try may succeed."""
     server.script("gettoken", raw(b"", status=status))
-    with pytest.raises(ConfigurationNeeded, match="QUDAO_API_URL"):
+    with pytest.raises(TransientError, match="QUDAO_API_URL"):
         await tokens.current()
+    server.script("gettoken")
+    forward(1.1)
+    assert await tokens.current() == f"{TOKEN}-1"
 
 
 async def test_only_the_current_token_is_discarded(server):

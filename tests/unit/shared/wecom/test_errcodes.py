@@ -140,11 +140,18 @@ def test_84061_of_a_listing_is_no_failure(endpoint):
     assert means_nothing_there(answer)
 
 
-@pytest.mark.parametrize("answer", [{}, {"errcode": 0}, {"errcode": 0, "errmsg": "ok"}, {"errmsg": None}])
-def test_a_zero_or_missing_errcode_is_a_success(answer):
+@pytest.mark.parametrize("answer", [{"errcode": 0}, {"errcode": 0, "errmsg": "ok"}, {"external_contact": {}}])
+def test_a_zero_errcode_or_what_was_asked_for_is_a_success(answer):
     """Some APIs leave errcode out when all is well."""
     assert failure_in(API, answer) is None
     assert not means_nothing_there(answer)
+
+
+@pytest.mark.parametrize("endpoint", [API, "externalcontact/remark", "media/upload"])
+@pytest.mark.parametrize("answer", [{}, {"errmsg": None}, {"code": 0, "status": "ok"}])
+def test_neither_errcode_nor_what_was_asked_for_is_no_answer(endpoint, answer):
+    """An object of somebody in between says nothing about the outcome."""
+    assert type(failure_in(endpoint, answer)) is TransientError
 
 
 @pytest.mark.parametrize("errcode", ["0", None, 0.5, True, [], {}])
