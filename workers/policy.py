@@ -22,6 +22,8 @@ from shared.domain.errors import (
     RateLimited,
     StaffBlocked,
     TagUnknown,
+    TokenMissing,
+    TokenRefused,
     TooEarly,
     TransientError,
     UnknownCode,
@@ -76,6 +78,17 @@ Longest delay of work that was in hand when its API was held back. It then waits
 long as the API is held back, and goes on as soon as it is not.
 """
 
+
+NO_ATTEMPT: Final = (
+    CallAborted,
+    RateLimited,
+    ConfigurationNeeded,
+    QueueUnavailable,
+    Congested,
+    TokenMissing,
+    TokenRefused,
+)
+"""What has nothing to do with the message that met it, but for what it has to do with one member."""
 
 SHARED_QUEUE_REMEDY: Final = "give each deployment its own QUDAO_QUEUE_PREFIX, vhost or database file"
 
@@ -133,7 +146,7 @@ def decide(error: Exception, *, task: Task, work: Work | None, message: Message,
             return _soonest([decide(each, task=task, work=work, message=message, now=now) for each in error.errors])
         case StaffBlocked() | MemberHeld():
             return _climb(MEMBER, attempts, failure)
-        case CallAborted() | RateLimited() | ConfigurationNeeded() | QueueUnavailable() | Congested():
+        case _ if isinstance(error, NO_ATTEMPT):
             return Retry(delay=_waiting(error), counted=False, failure=failure)
         case TooEarly():
             return _decide_early(work, failure, attempts=attempts, age=now - work.created_at)
@@ -169,7 +182,7 @@ def _waiting(error: Exception) -> int:
             return _tier(min(error.retry_after, PART_SECONDS))
         case CallAborted():
             return _tier(min(error.retry_after, HELD_SECONDS))
-        case Congested():
+        case Congested() | TokenMissing():
             return 3
         case _:
             return HELD_SECONDS
@@ -205,7 +218,7 @@ def _decide_welcome(error: Exception, failure: Failure, *, attempts: int, age: f
         return Park(failure=failure)  # nothing that changes in twenty seconds
     if age + 1 >= WELCOME_SECONDS:
         return Settle(reason="welcome_expired")
-    return Retry(delay=1, counted=True, failure=failure)
+    return Retry(delay=1, counted=not isinstance(error, NO_ATTEMPT), failure=failure)
 
 
 def _decide_early(work: Work, failure: Failure, *, attempts: int, age: float) -> Verdict:

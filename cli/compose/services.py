@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Final
 
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
@@ -27,6 +28,11 @@ from workers.media import Media
 from workers.other_corps import OtherCorps
 from workers.services import Services
 from workers.tags import Tags
+
+TOKEN_PATIENCE: Final = 10.0
+"""
+Seconds that work in hand waits for a token, rather than go round through the queue; a stop gives it more than that.
+"""
 
 
 def callback_keys(settings: Settings) -> Keyring:
@@ -58,6 +64,7 @@ async def open_api(
         in_flight=settings.quota_in_flight,
         timeout=settings.api_timeout,
         proxy=settings.api_proxy.get_secret_value(),
+        token_patience=TOKEN_PATIENCE if bounded else 0.0,
     ) as wecom:
         yield wecom
 

@@ -20,7 +20,8 @@ Every failure that Qudao names. The class decides what happens next; nothing bra
         ├── TransientError      timeout, connection, 5xx, busy                retry ladder
         │   ├── RateLimited     45009: carries ``retry_after``                every worker pauses the API
         │   ├── Congested       45033, 45035: too many calls at once          lower, jitter, again; not counted
-        │   ├── TokenRefused    the token was refused, and its successor too  retry ladder
+        │   ├── TokenMissing    gettoken got no answer, or a busy one         soon again; not counted
+        │   ├── TokenRefused    the token was refused, and its successor too  again; not counted
         │   └── CursorExpired   50100: a listing's cursor is no longer valid  begin the listing again
         ├── TooEarly            84061, 40096, 84084: no relation, or not yet  short retries while young, then settled
         ├── ConfigurationNeeded a human must act: secret, permission, IP      breaker opens, work stays queued
@@ -152,6 +153,10 @@ class RateLimited(TransientError):
 
 class Congested(TransientError):
     """45033 or 45035: too many calls at once, or two for the same relation."""
+
+
+class TokenMissing(TransientError):
+    """There is no access token for now: gettoken got no answer, or WeCom is busy. Nothing was called."""
 
 
 class TokenRefused(TransientError):

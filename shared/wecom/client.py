@@ -415,12 +415,14 @@ async def open_wecom(
     in_flight: int = 3,
     timeout: float = 10.0,
     proxy: str = "",
+    token_patience: float = 0.0,
 ) -> AsyncIterator[WeCom]:
     """
     Yield a client for *corp* with its own connections, which are closed at the end.
 
     *in_flight* is the quota's, per API: it sizes the connection pool. *timeout* is for one call, in seconds.
-    *proxy* is an HTTP proxy for every call, with its credentials.
+    *proxy* is an HTTP proxy for every call, with its credentials. *token_patience* is for how many seconds a call waits
+    while no token can be had.
     """
     connector = aiohttp.TCPConnector(limit=in_flight * _APIS_AT_ONCE)
     async with aiohttp.ClientSession(
@@ -433,7 +435,7 @@ async def open_wecom(
         session._retry_connection = False  # noqa: SLF001 - there is no public switch
         transport = Transport(session, base_url, timeout=timeout)
         tokens = TokenSource(transport, corp, corp_secret)
-        yield WeCom(Calls(transport=transport, tokens=tokens, quota=quota), lane)
+        yield WeCom(Calls(transport=transport, tokens=tokens, quota=quota, token_patience=token_patience), lane)
 
 
 def _given(**fields: object) -> dict[str, object]:

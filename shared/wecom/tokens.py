@@ -4,7 +4,7 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import Final
 
-from shared.domain.errors import RateLimited, TransientError, WeComError
+from shared.domain.errors import RateLimited, TokenMissing, TransientError, WeComError
 from shared.domain.ids import CorpId
 from shared.wecom.errcodes import GETTOKEN, failure_in
 from shared.wecom.transport import Request, Transport
@@ -58,7 +58,7 @@ class TokenSource:
         Raises:
             ConfigurationNeeded: The secret or the corp id is wrong; remembered for a minute.
             RateLimited: WeCom refuses this address for now; remembered as long.
-            TransientError: gettoken got no readable answer.
+            TokenMissing: gettoken got no readable answer, or WeCom is busy.
         """
         token, now = self._token, _now()
         if token is not None and (now < token.renew_at or (now < token.ends_at and self._renewing.locked())):
@@ -66,12 +66,26 @@ class TokenSource:
         async with self._renewing:
             return await self._renewed()
 
-    async def prepare(self) -> None:
-        """Renew the token if it is time to, and leave a failure for :meth:`current` to tell."""
-        try:
-            await self.current()
-        except WeComError:
-            return
+    async def prepare(self, patience: float = 0.0) -> None:
+        """
+        Renew the token if it is time to; leave a failure that takes a person for :meth:`current` to tell.
+
+        Raises:
+            TokenMissing: None could be had within *patience* seconds.
+        """
+        enough = _now() + patience
+        while True:
+            try:
+                await self.current()
+            except TokenMissing:
+                pause = self._failure.until - _now() if self._failure is not None else 0.0
+                if _now() + pause > enough:
+                    raise
+            except WeComError:
+                return
+            else:
+                return
+            await asyncio.sleep(pause)
 
     def discard(self, token: str) -> None:
         """Forget *token*, which WeCom refused; nothing happens when it has been replaced already."""
@@ -104,6 +118,14 @@ class TokenSource:
         return token.value if token is not None and _now() < token.ends_at else ""
 
     async def _fetch(self) -> _Token:
+        try:
+            return await self._asked()
+        except RateLimited:
+            raise
+        except TransientError as error:
+            raise TokenMissing(GETTOKEN, errcode=error.errcode, hint=error.hint, meaning=error.meaning) from None
+
+    async def _asked(self) -> _Token:
         asked_at = self._fetched_at = _now()
         answer = await self._transport.exchange(self._request, self._secret)
         if (failure := failure_in(GETTOKEN, answer)) is not None:

@@ -85,6 +85,25 @@ async def test_what_is_not_wecoms_loses_and_parks_nobody(tmp_path, fault):
         assert not [line for line in rig.process.lines if line["event"] == "delivery.parked"]
 
 
+@pytest.mark.parametrize(
+    "fault", [{"fault": "errcode", "code": -1}, {"fault": "reset"}, {"fault": "status", "code": 404}]
+)
+async def test_trouble_with_the_token_is_nobodys_attempt(tmp_path, fault):
+    """There is no token for a while: nothing that came meanwhile counts as tried, and all is done when there is one."""
+    async with marking(tmp_path) as rig:
+        rig.simulator.fail(endpoint="gettoken", rate=1.0, **fault)
+        rig.simulator.revoke_tokens()
+        relations = await scanned(rig, "qd_unset", 40)
+        await rig.process.logged("delivery.retried", endpoint="gettoken")
+        rig.simulator.faults.clear()
+        done = [
+            await rig.process.logged("delivery.done", customer=relation.customer.external_userid, lane="live")
+            for relation in relations
+        ]
+        assert {line["attempt"] for line in done} == {1}
+        assert all(relation.remark == f"微博-{relation.customer.name}" for relation in relations)
+
+
 async def test_a_name_that_somebody_took_is_looked_up(tmp_path):
     """Two make one tag at the same moment: WeCom refuses the second, who finds it in the list."""
     async with marking(tmp_path) as rig:

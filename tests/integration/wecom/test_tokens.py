@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 import aiohttp
 import pytest
 
-from shared.domain.errors import ConfigurationNeeded, RateLimited, TransientError
+from shared.domain.errors import ConfigurationNeeded, RateLimited, TokenMissing, TransientError
 from shared.domain.ids import CorpId
 from shared.wecom.tokens import TokenSource
 from shared.wecom.transport import Transport
@@ -227,6 +227,28 @@ async def test_tokens_that_are_refused_at_once_are_fetched_slowly(server, tokens
         assert len(server.seen) == 1
         forward(1)
     assert waiting.result() == f"{TOKEN}-2"
+
+
+async def test_preparing_waits_for_a_token_that_cannot_be_had_now(server, tokens):
+    """While WeCom is busy with gettoken whoever has patience asks again each second, and goes on as soon as it can."""
+    server.script("gettoken", {"errcode": -1}, reset, {"errcode": 0, "access_token": "t", "expires_in": 7200})
+    async with asyncio.TaskGroup() as group:
+        for _ in range(20):
+            group.create_task(tokens.prepare(60))
+    assert await tokens.current() == "t"
+    assert len(server.seen) == 3
+
+
+@pytest.mark.parametrize(
+    "reply", [{"errcode": -1}, reset, raw(b"<html>"), raw(b"", status=404)], ids=["busy", "reset", "page", "404"]
+)
+async def test_patience_with_a_missing_token_ends(server, tokens, reply):
+    """Whoever waited enough is told that there is no token, by an error of its own that names gettoken."""
+    server.script("gettoken", reply)
+    with pytest.raises(TokenMissing) as caught:
+        await tokens.prepare(1.5)
+    assert caught.value.endpoint == "gettoken"
+    assert len(server.seen) == 2
 
 
 async def test_preparing_tells_no_failure(server, tokens):

@@ -16,6 +16,8 @@ from shared.domain.errors import (
     RateLimited,
     StaffBlocked,
     TagUnknown,
+    TokenMissing,
+    TokenRefused,
     TooEarly,
     TransientError,
     UnknownState,
@@ -147,11 +149,13 @@ def test_half_relation_waits_for_days():
         (CallAborted(REMARK, 0.5), 1),
         (CallAborted(REMARK, 10**6), 10),
         (QueueUnavailable("gone"), 10),
+        (TokenMissing("gettoken", errcode=-1), 3),
+        (TokenRefused(REMARK, errcode=42001), 10),
     ],
 )
 @pytest.mark.parametrize("attempts", [0, 50])
 def test_not_the_messages_fault(error, delay, attempts):
-    """Limits, pauses and things a person must fix never use up a message's attempts."""
+    """Limits, pauses, trouble with the token and things a person must fix never use up a message's attempts."""
     verdict = after(error, attempts=attempts)
     assert isinstance(verdict, Retry)
     assert (verdict.delay, verdict.counted) == (delay, False)
