@@ -33,6 +33,9 @@ _STATUS: Final = {
 _UPLOAD_BYTES_A_SECOND: Final = 250_000
 """A slow line's; an upload may take that much longer than other calls."""
 
+MOST_BYTES: Final = 16 * 2**20
+"""Bytes of the largest answer that is read, unpacked. A page of WeCom's has some hundred kilobytes."""
+
 _ENDPOINT: Final = re.compile(r"[a-z0-9_]+(/[a-z0-9_]+)*")
 
 
@@ -111,7 +114,9 @@ class Transport:
                     allow_redirects=False,
                 ) as response,
             ):
-                return response.status, await response.read()
+                return response.status, await _whole(response)
+        except _TooLarge:
+            reason = f"an answer larger than {MOST_BYTES // 2**20} MB: {NOT_WECOMS}"
         except TimeoutError:
             reason = f"no answer within {round(timeout, 1):g} s"
         except aiohttp.ClientHttpProxyError as error:
@@ -122,6 +127,20 @@ class Transport:
             reason = f"no answer: {type(error).__name__}"
         # Raised out here, so that the error above is neither cause nor context: it quotes the URL.
         raise TransientError(request.endpoint, meaning=reason)
+
+
+class _TooLarge(Exception):
+    """An answer is larger than any of WeCom's."""
+
+
+async def _whole(response: aiohttp.ClientResponse) -> bytes:
+    """Return the body, unpacked; whatever its head says of its length, no more than is allowed is ever held."""
+    body = bytearray()
+    async for chunk in response.content.iter_any():
+        body += chunk
+        if len(body) > MOST_BYTES:
+            raise _TooLarge
+    return bytes(body)
 
 
 def _payload(request: Request) -> bytes | aiohttp.MultipartWriter | None:
