@@ -92,6 +92,7 @@ class Pair:
         self._running: list[tuple[Process, AsyncExitStack]] = []
         self.stops: list[float] = []
         self.codes: Counter[str] = Counter()
+        self.failed: Counter[str] = Counter()
 
     async def start(self, number: int) -> tuple[Process, AsyncExitStack]:
         """Start ingress *number* and return once it listens."""
@@ -110,7 +111,7 @@ class Pair:
         begun = time.monotonic()
         self.codes[str(await process.stop())] += 1
         self.stops.append(time.monotonic() - begun)
-        await stack.aclose()
+        await self._end(process, stack)
         if not reload:
             self._running[number] = await self.start(number)
 
@@ -121,8 +122,13 @@ class Pair:
         try:
             yield
         finally:
-            for _, stack in self._running:
-                await stack.aclose()
+            for process, stack in self._running:
+                await self._end(process, stack)
+
+    async def _end(self, process: Process, stack: AsyncExitStack) -> None:
+        """Make sure of its end, and count why it answered 503."""
+        await stack.aclose()
+        self.failed.update(line["reason"] for line in process.lines if line["event"] == "callback.failed")
 
 
 @asynccontextmanager
@@ -152,23 +158,23 @@ async def measure(given: argparse.Namespace, url: str | None) -> dict[str, Any]:
         }
         pair, callers = Pair(env, Path(name), ports), Callers(front, given.rate)
         proxy = nginx(Path(name), front, ports) if given.nginx else nullcontext()
-        async with proxy, pair.both():
-            async with beside(callers.run()):
-                until = time.monotonic() + given.seconds
-                for number in count():
-                    await asyncio.sleep(given.every)
-                    if time.monotonic() > until:
-                        break
-                    await pair.restart(number % 2, reload=given.reload)
+        async with proxy, pair.both(), beside(callers.run()):
+            until = time.monotonic() + given.seconds
+            for number in count():
                 await asyncio.sleep(given.every)
-            return {
-                "restarts": len(pair.stops),
-                "exit_codes": dict(pair.codes),
-                "seconds_to_stop": percentiles(pair.stops),
-                "callbacks": len(callers.seconds),
-                "outcomes": dict(callers.outcomes),
-                "seconds": percentiles(callers.seconds),
-            }
+                if time.monotonic() > until:
+                    break
+                await pair.restart(number % 2, reload=given.reload)
+            await asyncio.sleep(given.every)
+        return {
+            "restarts": len(pair.stops),
+            "exit_codes": dict(pair.codes),
+            "seconds_to_stop": percentiles(pair.stops),
+            "callbacks": len(callers.seconds),
+            "reasons_of_503": dict(pair.failed),
+            "outcomes": dict(callers.outcomes),
+            "seconds": percentiles(callers.seconds),
+        }
 
 
 def main() -> None:
