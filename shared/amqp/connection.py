@@ -9,12 +9,13 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager, suppress
-from typing import Any, Final, Self
+from typing import Any, Final, Self, cast
 
 import structlog
 from aio_pika import Connection
-from aio_pika.abc import AbstractChannel, AbstractConnection
+from aio_pika.abc import AbstractConnection
 from aio_pika.exceptions import CONNECTION_EXCEPTIONS, InvalidFrameError, ProbableAuthenticationError
+from aiormq import Channel
 from aiormq.connection import TCPTransportFactory, TLSTransportFactory, TransportFactory
 from yarl import URL
 
@@ -102,7 +103,7 @@ class AmqpConnection:
         """Return once there is a connection, prepared and not blocked."""
         await self._usable.wait()
 
-    async def channel(self, *, confirms: bool = False) -> AbstractChannel:
+    async def channel(self, *, confirms: bool = False) -> Channel:
         """
         Open a channel; with *confirms* for publishing. The caller closes it, see :func:`close_channel`.
 
@@ -178,16 +179,24 @@ class AmqpConnection:
             self._usable.clear()
 
 
-async def open_channel(connection: AbstractConnection, *, confirms: bool = False) -> AbstractChannel:
-    """Open a channel on *connection*; with *confirms* for publishing."""
+async def open_channel(connection: AbstractConnection, *, confirms: bool = False) -> Channel:
+    """
+    Open a channel on *connection*; with *confirms* for publishing.
+
+    It is aiormq's: aio-pika's leaves callbacks with the connection for as long as that lives.
+    """
     with translated("open a channel"):
-        channel = connection.channel(publisher_confirms=confirms, on_return_raises=confirms)
+        if connection.transport is None:
+            raise ConnectionError("the connection closed")
         async with asyncio.timeout(CALL_SECONDS):
-            await channel
-    return channel
+            await connection.transport.ready()
+            channel = await connection.transport.connection.channel(
+                publisher_confirms=confirms, on_return_raises=confirms
+            )
+    return cast("Channel", channel)
 
 
-async def close_channel(channel: AbstractChannel) -> None:
+async def close_channel(channel: Channel) -> None:
     """Close *channel* whatever state it and its connection are in; what was not acknowledged on it goes back."""
     with suppress(QueueUnavailable), translated("close a channel"):
         async with asyncio.timeout(CLOSE_SECONDS):

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Final
 
-from aio_pika.abc import AbstractChannel
+from aiormq import Channel
 from aiormq.exceptions import ChannelLockedResource
 
 from shared.amqp.connection import CALL_SECONDS, AmqpConnection, close_channel, pause, translated
@@ -16,7 +16,7 @@ IMPATIENT: Final = 1 / 5
 
 
 @asynccontextmanager
-async def exclusively(connection: AmqpConnection, name: str) -> AsyncIterator[AbstractChannel]:
+async def exclusively(connection: AmqpConnection, name: str) -> AsyncIterator[Channel]:
     """
     Wait until no other process is in here under *name*; yield a channel to work on.
 
@@ -34,13 +34,12 @@ async def exclusively(connection: AmqpConnection, name: str) -> AsyncIterator[Ab
         await close_channel(channel)
 
 
-async def _declared(connection: AmqpConnection, name: str) -> AbstractChannel:
+async def _declared(connection: AmqpConnection, name: str) -> Channel:
     while True:
         channel = await connection.channel()
         try:
             with translated(f"declare the queue {name}"):
-                async with asyncio.timeout(CALL_SECONDS):
-                    await channel.declare_queue(name, exclusive=True)
+                await channel.queue_declare(name, exclusive=True, timeout=CALL_SECONDS)
         except BaseException as error:
             await close_channel(channel)
             if not isinstance(error.__cause__, ChannelLockedResource):

@@ -3,13 +3,12 @@
 import asyncio
 from collections.abc import Mapping
 from contextlib import AsyncExitStack, suppress
-from typing import Any, Final, Self, cast
+from typing import Any, Final, Self
 from uuid import uuid4
 
 import structlog
-from aio_pika.abc import AbstractChannel
 from aio_pika.exceptions import ChannelNotFoundEntity, DeliveryError, PublishError
-from aiormq import Channel as RawChannel
+from aiormq import Channel
 from pamqp.commands import Basic
 
 from shared.amqp.connection import AmqpConnection, close_channel, pause, said, translated
@@ -48,7 +47,7 @@ class Publisher:
         self._slots = asyncio.Semaphore(in_flight)
         self._attempts = asyncio.TaskGroup()
         self._stack = AsyncExitStack()
-        self._channel: RawChannel | None = None
+        self._channel: Channel | None = None
         self._broken = asyncio.Event()
         self._ready = asyncio.Event()
         self._silent = ""
@@ -116,7 +115,7 @@ class Publisher:
         return outcome
 
     async def _attempt(
-        self, channel: RawChannel, body: bytes, exchange: str, routing_key: str, properties: Basic.Properties
+        self, channel: Channel, body: bytes, exchange: str, routing_key: str, properties: Basic.Properties
     ) -> bool | Exception:
         """Publish once and return what came of it, failures too: an exception would end the other attempts."""
         try:
@@ -138,7 +137,7 @@ class Publisher:
             self._slots.release()
         return True
 
-    def _judge(self, channel: RawChannel, error: QueueUnavailable, routing_key: str) -> bool | QueueUnavailable:
+    def _judge(self, channel: Channel, error: QueueUnavailable, routing_key: str) -> bool | QueueUnavailable:
         """Return what a failed publish means; give its channel up unless the broker answered clearly."""
         match error.__cause__:
             case PublishError():
@@ -153,7 +152,7 @@ class Publisher:
             self.renew(str(error))
         return error
 
-    async def _usable_channel(self) -> RawChannel:
+    async def _usable_channel(self) -> Channel:
         """Return the channel; wait a moment for one that is being replaced, but not for a broker that is away."""
         problem = str(self._connection.problem or self._silent)
         if not problem and self._channel is None:
@@ -170,22 +169,21 @@ class Publisher:
             await self._connection.usable()
             try:
                 channel = await self._connection.channel(confirms=True)
-                raw = cast("RawChannel", await channel.get_underlay_channel())
             except QueueUnavailable as error:
                 self._silent = str(error)
                 await asyncio.sleep(pause(0))
                 continue
             try:
-                await self._offer(channel, raw)
+                await self._offer(channel)
             finally:
                 self._channel = None
                 self._ready.clear()
                 await close_channel(channel)
 
-    async def _offer(self, channel: AbstractChannel, raw: RawChannel) -> None:
+    async def _offer(self, channel: Channel) -> None:
         """Publish on the channel until it breaks."""
         self._broken = broken = asyncio.Event()
-        channel.close_callbacks.add(lambda *_: broken.set())
-        self._channel, self._silent = raw, ""
+        channel.closing.add_done_callback(lambda _: broken.set())
+        self._channel, self._silent = channel, ""
         self._ready.set()
         await broken.wait()

@@ -111,7 +111,7 @@ class Depth:
     name: str
     messages: int
     oldest_seconds: float | None
-    """Age of the oldest message since it was accepted, or of the first in line; None when empty or not known."""
+    """Age of the oldest message since it was accepted, or of the first in line; None when empty or not to be known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,7 +151,8 @@ class EventQueue(Protocol):
         """
         Return how much waits in every lane, retry tier and the parking.
 
-        Ask for *ages* where a person wants to know: a broker must hand out a message to tell how old it is.
+        Ask for *ages* where a person wants to know: a broker must hand out a message to tell how old it is. Where that
+        would count as a delivery it does not tell.
         """
         ...
 

@@ -11,15 +11,10 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 from typing import Final, Self
 
 import structlog
-from aio_pika.abc import AbstractChannel, AbstractConnection
+from aio_pika.abc import AbstractConnection
 
-from shared.amqp.connection import (
-    CALL_SECONDS,
-    AmqpConnection,
-    close_channel,
-    open_channel,
-    translated,
-)
+from shared.amqp.connection import CALL_SECONDS, AmqpConnection, close_channel, open_channel, translated
+from shared.amqp.looks import Looks
 from shared.amqp.publisher import CONFIRM_SECONDS, Publisher
 from shared.clock import Clock, SystemClock
 from shared.domain.errors import ConfigurationError, QueueUnavailable
@@ -72,6 +67,7 @@ class RabbitQueue:
         self._topology = Topology(prefix=prefix, stale=stale)
         self._publishing = AmqpConnection(url, f"{prefix} publishing", self._prepare)
         self._consuming = AmqpConnection(url, f"{prefix} consuming")
+        self._looks = Looks(self._consuming.channel)
         self._publisher = Publisher(self._publishing, seconds=confirm)
         self._outbox = Outbox(self._publishing, self._publisher, self._topology, clock, crowd)
         self._parking = Parking(self._consuming, self._outbox, self._topology, clock)
@@ -137,29 +133,32 @@ class RabbitQueue:
         """
         Return how much waits in every place; what is in workers' hands is not counted.
 
-        An age is that of the first in line: it is taken and given back at once, which counts as a delivery. That of
-        the suspects is not looked for, since a second delivery would convict the first of them.
+        An age is that of the first in line, which is taken and given back at once. So it is told of tiers and parking
+        alone: in a lane that would count as a delivery.
         """
-        channel = await self._consuming.channel()
         depths = []
-        try:
-            with translated("count the messages"):
-                async with asyncio.timeout(CALL_SECONDS):
-                    for name, queue in self._topology.places().items():
-                        counted = (await channel.get_queue(queue)).declaration_result.message_count or 0
-                        look = ages and counted and queue != self._topology.dead
-                        age = await self._first_age(channel, queue) if look else None
-                        depths.append(Depth(name=name, messages=counted, oldest_seconds=age))
-        finally:
-            await close_channel(channel)
+        for name, queue in self._topology.places().items():
+            counted = await self._waiting(queue)
+            age = await self._first_age(queue) if ages and counted and not self._topology.counts(queue) else None
+            depths.append(Depth(name=name, messages=counted, oldest_seconds=age))
         return depths
 
-    async def _first_age(self, channel: AbstractChannel, queue: str) -> float | None:
-        raw_channel = await channel.get_underlay_channel()
-        raw = await raw_channel.basic_get(queue)
-        if raw.delivery_tag is None:
-            return None  # somebody took it meanwhile
-        await raw_channel.basic_nack(raw.delivery_tag, requeue=True)
+    async def _waiting(self, queue: str) -> int:
+        counted = await self._looks.waiting(queue)
+        if counted is None:
+            raise QueueUnavailable(f"the queue {queue} is missing")
+        return counted
+
+    async def _first_age(self, queue: str) -> float | None:
+        channel = await self._consuming.channel()
+        try:
+            with translated(f"look into {queue}"):
+                raw = await channel.basic_get(queue, timeout=CALL_SECONDS)
+                if raw.delivery_tag is None:
+                    return None  # somebody took it meanwhile
+                await channel.basic_nack(raw.delivery_tag, requeue=True)
+        finally:
+            await close_channel(channel)
         now = self._clock.time()
         return now - message_of(raw, now=now).first_seen
 
@@ -196,7 +195,7 @@ class RabbitQueue:
         while True:
             await self._publishing.usable()
             try:
-                waiting = await self._topology.waiting(self._publishing.channel)
+                waiting = await self._topology.waiting(self._looks)
                 if waiting is None:
                     await self._outbox.restore()
                 else:
@@ -210,7 +209,9 @@ class RabbitQueue:
 
     async def _prepare(self, connection: AbstractConnection) -> None:
         """Declare the queues on every new connection: a broker may have been restored empty."""
-        missing = await self._topology.waiting(lambda: open_channel(connection)) is None
+        looks = Looks(lambda: open_channel(connection))
+        missing = await self._topology.waiting(looks) is None
+        await looks.close()
         await self._topology.declare(lambda: open_channel(connection))
         if missing:
             level = log.error if self._declared else log.info

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Final, cast
 from uuid import uuid4
 
-from aiormq import Channel as RawChannel
+from aiormq import Channel
 from aiormq.abc import DeliveredMessage
 
 from shared.amqp.connection import CALL_SECONDS, AmqpConnection, translated
@@ -90,7 +90,7 @@ class Parking:
     async def _look(self, limit: int | None = None) -> AsyncIterator["_Look"]:
         """Hold everything that is parked, or *limit* of it, one look at a time; what is not removed goes back."""
         async with self._turn, exclusively(self._connection, self._topology.looking) as channel:
-            look = _Look(cast("RawChannel", await channel.get_underlay_channel()), self._topology.parked)
+            look = _Look(channel, self._topology.parked)
             await look.fetch(limit)
             yield look
             await look.give_back()
@@ -99,7 +99,7 @@ class Parking:
 class _Look:
     """What is in a queue, held unacknowledged on one channel."""
 
-    def __init__(self, channel: RawChannel, queue: str) -> None:
+    def __init__(self, channel: Channel, queue: str) -> None:
         self._channel = channel
         self._queue = queue
         self._tags: list[str] = []

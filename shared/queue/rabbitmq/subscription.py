@@ -8,12 +8,11 @@ fresh tag: what a channel still knows after a cancel is not to be trusted.
 import asyncio
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from typing import Final, cast
+from typing import Final
 from uuid import uuid4
 
-from aio_pika.abc import AbstractChannel
 from aio_pika.exceptions import ChannelNotFoundEntity
-from aiormq import Channel as RawChannel
+from aiormq import Channel
 from aiormq.abc import DeliveredMessage
 
 from shared.amqp.connection import (
@@ -50,7 +49,7 @@ class Subscription:
         self._limit = limit
         self._deliver = deliver
         self._fail = fail
-        self._raw: RawChannel | None = None
+        self._channel: Channel | None = None
         self._tag = ""
         self._stopped = False
         self._unsettled = 0
@@ -73,14 +72,14 @@ class Subscription:
     async def stop(self) -> None:
         """Ask the broker for no more; what it sent before is delivered when this returns."""
         self._stopped = True
-        if self._raw is not None:
+        if self._channel is not None:
             with suppress(QueueUnavailable), translated("cancel a subscription"):
                 async with asyncio.timeout(CALL_SECONDS):
-                    await self._raw.basic_cancel(self._tag)
+                    await self._channel.basic_cancel(self._tag)
 
     def settled(self, raw: DeliveredMessage) -> None:
         """Note that *raw*, delivered by this, was settled."""
-        if raw.channel is self._raw:
+        if raw.channel is self._channel:
             self._unsettled -= 1
 
     async def _serve(self) -> None:
@@ -93,30 +92,29 @@ class Subscription:
                 raise
             await self._outbox.restore()
         finally:
-            self._raw = None
+            self._channel = None
             await close_channel(channel)
 
-    async def _consume(self, channel: AbstractChannel) -> None:
+    async def _consume(self, channel: Channel) -> None:
         ended = asyncio.Event()
-        channel.close_callbacks.add(lambda *_: ended.set())
+        channel.closing.add_done_callback(lambda _: ended.set())
+        channel.on_consumer_cancel_callbacks.add(lambda _: ended.set())
         with translated(f"consume {self._queue}"):
-            raw = cast("RawChannel", await channel.get_underlay_channel())
-            raw.on_consumer_cancel_callbacks.add(lambda _: ended.set())
             async with asyncio.timeout(CALL_SECONDS):
-                await channel.set_qos(prefetch_count=self._limit)
+                await channel.basic_qos(prefetch_count=self._limit)
                 self._tag = uuid4().hex
-                self._raw, self._unsettled = raw, 0
-                await raw.basic_consume(self._queue, self._receive, consumer_tag=self._tag)
+                self._channel, self._unsettled = channel, 0
+                await channel.basic_consume(self._queue, self._receive, consumer_tag=self._tag)
         if self._stopped:
             await self.stop()
-        await self._watch(raw, ended)
+        await self._watch(channel, ended)
 
     async def _receive(self, raw: DeliveredMessage) -> None:
         self._unsettled += 1
         self._received += 1
         await self._deliver(raw)
 
-    async def _watch(self, raw: RawChannel, ended: asyncio.Event) -> None:
+    async def _watch(self, channel: Channel, ended: asyncio.Event) -> None:
         """
         Raise when the subscription is no more.
 
@@ -129,7 +127,7 @@ class Subscription:
                 async with asyncio.timeout(WATCH_SECONDS):
                     await ended.wait()
             with translated(f"consume {self._queue}"):
-                state = await raw.queue_declare(self._queue, passive=True, timeout=CALL_SECONDS)
+                state = await channel.queue_declare(self._queue, passive=True, timeout=CALL_SECONDS)
             due = bool(state.message_count) and self._unsettled < self._limit and not self._stopped
             if due and idle_since == self._received:
                 raise QueueUnavailable(f"the subscription to {self._queue} went silent")

@@ -7,11 +7,11 @@ from itertools import combinations
 from typing import Any, Final
 
 import structlog
-from aio_pika import ExchangeType
-from aio_pika.abc import AbstractChannel
-from aio_pika.exceptions import ChannelNotFoundEntity, ChannelPreconditionFailed
+from aio_pika.exceptions import ChannelPreconditionFailed
+from aiormq import Channel
 
 from shared.amqp.connection import close_channel, said, translated
+from shared.amqp.looks import Looks
 from shared.domain.errors import ConfigurationError, QueueUnavailable
 from shared.domain.events import Lane
 from shared.queue.port import DELIVERY_LIMIT, RETRY_DELAYS, RETRY_SPREAD, STALE_SECONDS
@@ -22,7 +22,7 @@ DECLARE_SECONDS: Final = 20.0
 NO_LIMIT: Final = 2**31 - 1
 """A delivery limit that is none: 3.10 does not know -1, and 4.x takes 20 when nothing is said."""
 
-OpenChannel = Callable[[], Awaitable[AbstractChannel]]
+OpenChannel = Callable[[], Awaitable[Channel]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +70,10 @@ class Topology:
         lanes = {str(lane): self.lane(lane) for lane in Lane}
         tiers = {f"retry.{delay}": self.retry(delay) for delay in RETRY_DELAYS}
         return {**lanes, **tiers, "parked": self.parked, "dead": self.dead}
+
+    def counts(self, queue: str) -> bool:
+        """Tell whether a message of *queue* that is taken and given back is nearer to being a suspect, or convicted."""
+        return queue == self.dead or self.lane_of(queue) is not None
 
     def lane_of(self, queue: str) -> Lane | None:
         """Return the lane whose queue is called *queue*."""
@@ -126,7 +130,7 @@ class Topology:
         try:
             with translated("compare the state"):
                 async with asyncio.timeout(DECLARE_SECONDS):
-                    await channel.declare_queue(
+                    await channel.queue_declare(
                         self.state(corp), durable=True, arguments={"x-dead-letter-exchange": f"state {state}"}
                     )
         except QueueUnavailable as error:
@@ -142,35 +146,27 @@ class Topology:
         finally:
             await close_channel(channel)
 
-    async def waiting(self, open_channel: OpenChannel) -> dict[Lane, int] | None:
+    async def waiting(self, looks: Looks) -> dict[Lane, int] | None:
         """Return how much waits in each lane; None when the queue of one is missing."""
-        channel = await open_channel()
         found = {}
-        try:
-            with translated("look for the queues"):
-                async with asyncio.timeout(DECLARE_SECONDS):
-                    for lane in Lane:
-                        queue = await channel.get_queue(self.lane(lane))
-                        found[lane] = queue.declaration_result.message_count or 0
-        except QueueUnavailable as error:
-            if isinstance(error.__cause__, ChannelNotFoundEntity):
+        for lane in Lane:
+            count = await looks.waiting(self.lane(lane))
+            if count is None:
                 return None
-            raise
-        finally:
-            await close_channel(channel)
+            found[lane] = count
         return found
 
-    async def _declare(self, channel: AbstractChannel) -> None:
-        jobs = await channel.declare_exchange(self.jobs, ExchangeType.DIRECT, durable=True)
+    async def _declare(self, channel: Channel) -> None:
+        await channel.exchange_declare(self.jobs, exchange_type="direct", durable=True)
         for name, arguments in self.queues().items():
-            queue = await channel.declare_queue(name, durable=True, arguments=arguments)
+            await channel.queue_declare(name, durable=True, arguments=arguments)
             lane = self.lane_of(name)
             if lane is not None:
                 for key in _keys_with(lane):
-                    await queue.bind(jobs, key)
+                    await channel.queue_bind(name, self.jobs, key)
             elif name != self.parked:
-                await channel.declare_exchange(name, ExchangeType.FANOUT, durable=True)
-                await queue.bind(name)
+                await channel.exchange_declare(name, exchange_type="fanout", durable=True)
+                await channel.queue_bind(name, name)
 
 
 def key_of(lanes: frozenset[Lane]) -> str:

@@ -66,7 +66,7 @@ async def connected(url: str, seconds: float = 1.5) -> AsyncIterator[tuple[AmqpC
 async def declare(connection: AmqpConnection, name: str, **arguments: object) -> None:
     channel = await connection.channel()
     try:
-        await channel.declare_queue(
+        await channel.queue_declare(
             name, durable=True, arguments={"x-queue-type": "quorum", **{f"x-{k}": v for k, v in arguments.items()}}
         )
     finally:
@@ -77,9 +77,8 @@ async def bodies(connection: AmqpConnection, name: str) -> list[bytes]:
     """Take everything out of the queue *name*."""
     channel = await connection.channel()
     try:
-        queue = await channel.get_queue(name)
         found = []
-        while (message := await queue.get(no_ack=True, fail=False)) is not None:
+        while (message := await channel.basic_get(name, no_ack=True)).delivery_tag is not None:
             found.append(message.body)
     finally:
         await close_channel(channel)

@@ -1,7 +1,9 @@
 """The queue over RabbitMQ when the broker is killed, emptied, changed behind our back or filled by strangers."""
 
 import asyncio
+import gc
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -9,10 +11,10 @@ from typing import Any
 
 import pytest
 from aio_pika import Message as AmqpMessage
+from aio_pika import connect
 from aio_pika.abc import AbstractChannel
 from structlog.testing import capture_logs
 
-from shared.amqp.connection import AmqpConnection, close_channel
 from shared.clock import SystemClock
 from shared.domain.errors import ConfigurationError, DeliveryLost, QueueUnavailable
 from shared.domain.events import Lane
@@ -24,6 +26,7 @@ from tests.rabbitmq.brokers import AnyBroker
 
 SOON = 40.0
 BUSY = Failure(reason="system busy", endpoint="externalcontact/get", errcode=-1, hint="系统繁忙")
+LIBRARIES = ("aio_pika", "aiormq", "asyncio", "_asyncio")
 SETTLE = "[dets:sync(Table) || Table <- dets:all()]"
 
 
@@ -44,13 +47,8 @@ async def opened(url: str, prefix: str, *, stale: float = STALE_SECONDS) -> Asyn
 @asynccontextmanager
 async def channel_to(url: str) -> AsyncIterator[AbstractChannel]:
     """Open a channel of our own, to do to the broker what strangers do."""
-    async with AmqpConnection(url, "stranger") as connection:
-        await connection.usable()
-        channel = await connection.channel()
-        try:
-            yield channel
-        finally:
-            await close_channel(channel)
+    async with await connect(url) as connection:
+        yield await connection.channel()
 
 
 def a_message(number: int = 0, *, attempts: int = 0) -> Message:
@@ -503,3 +501,20 @@ async def test_many_parked_are_replayed(amqp_url: str, prefix: str) -> None:
         assert len(set(ids)) == 1000
         assert await queue.replay(ids[:990]) == 990
         assert await waiting(queue) == {"bulk": 990, "parked": 10}
+
+
+async def test_looks_leave_nothing_behind(amqp_url: str, prefix: str) -> None:
+    """However often the queue is looked at, no channel, task or callback of it stays."""
+    async with opened(amqp_url, prefix) as queue:
+
+        async def look(times: int) -> Counter[str]:
+            for _ in range(times):
+                await queue.depths(ages=True)
+                await queue.check()
+            gc.collect()
+            kinds = (type(thing) for thing in gc.get_objects())
+            return Counter(kind.__qualname__ for kind in kinds if str(kind.__module__).startswith(LIBRARIES))
+
+        before = await look(20)
+        after = await look(100)
+        assert {kind: number for kind, number in after.items() if number > before[kind] + 20} == {}
