@@ -14,9 +14,10 @@ from typing import Any, Final, Self, cast
 import structlog
 from aio_pika import Connection
 from aio_pika.abc import AbstractConnection
-from aio_pika.exceptions import CONNECTION_EXCEPTIONS, InvalidFrameError, ProbableAuthenticationError
+from aio_pika.exceptions import AMQPError, ChannelInvalidStateError, InvalidFrameError, ProbableAuthenticationError
 from aiormq import Channel
 from aiormq.connection import TCPTransportFactory, TLSTransportFactory, TransportFactory
+from pamqp.exceptions import PAMQPException
 from yarl import URL
 
 from shared.domain.errors import ConfigurationError, QudaoError, QueueUnavailable
@@ -38,6 +39,12 @@ STEADY_SECONDS: Final = 10.0
 
 BLOCKED: Final = "the broker takes no messages: it is short of memory or disk"
 
+FAILURES: Final = (AMQPError, ChannelInvalidStateError, PAMQPException, OSError, StopAsyncIteration)
+"""
+What aiormq fails with when the broker or the link to it does. aio-pika's own list has every RuntimeError, which would
+make an absent broker of our own mistakes; the one that aiormq raises when its connection closed is asked for before.
+"""
+
 Prepare = Callable[[AbstractConnection], Awaitable[None]]
 """What must be done on a new connection before it is offered to anybody, such as declaring queues."""
 
@@ -57,7 +64,7 @@ def translated(doing: str) -> Iterator[None]:
         raise QueueUnavailable(f"cannot {doing}: the connection closed") from exc
     except TimeoutError as exc:
         raise QueueUnavailable(f"cannot {doing}: the broker does not answer") from exc
-    except CONNECTION_EXCEPTIONS as exc:
+    except FAILURES as exc:
         raise QueueUnavailable(f"cannot {doing}: {said(exc)}") from exc
     finally:
         if _cancellations() > asked:
@@ -186,10 +193,11 @@ async def open_channel(connection: AbstractConnection, *, confirms: bool = False
     It is aiormq's: aio-pika's leaves callbacks with the connection for as long as that lives.
     """
     with translated("open a channel"):
-        if connection.transport is None:
-            raise ConnectionError("the connection closed")
         async with asyncio.timeout(CALL_SECONDS):
-            await connection.transport.ready()
+            if connection.transport is not None:
+                await connection.transport.ready()
+            if connection.transport is None or connection.transport.connection.is_closed:
+                raise ConnectionError("the connection closed")
             channel = await connection.transport.connection.channel(
                 publisher_confirms=confirms, on_return_raises=confirms
             )

@@ -8,6 +8,7 @@ wait behind that.
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
+from itertools import cycle
 from typing import Final, Self
 
 import structlog
@@ -75,6 +76,7 @@ class RabbitQueue:
         self._settling = settling
         self._turn = asyncio.Lock()
         self._declared = False
+        self._places = cycle(self._topology.places().values())
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -88,6 +90,7 @@ class RabbitQueue:
             await stack.enter_async_context(self._publishing)
             await stack.enter_async_context(self._consuming)
             await stack.enter_async_context(self._publisher)
+            await stack.enter_async_context(self._outbox)
             try:
                 async with asyncio.timeout(START_SECONDS):
                     await self._publishing.tried()
@@ -175,37 +178,41 @@ class RabbitQueue:
         return await self._parking.drop(ids)
 
     async def check(self) -> None:
-        """Return when there is a channel to publish on and every queue is there as it should be."""
-        for connection in (self._publishing, self._consuming):
-            if connection.problem is not None:
-                raise QueueUnavailable(str(connection.problem)) from connection.problem
+        """Return when there is a channel to publish on, the broker answers and no queue was found missing."""
+        problem = self._publishing.problem or self._consuming.problem or self._outbox.problem
+        if problem is not None:
+            raise QueueUnavailable(str(problem)) from problem
         try:
             async with asyncio.timeout(CALL_SECONDS):
                 await self._publisher.ready()
-            await self._topology.declare(self._consuming.channel)
-        except (ConfigurationError, TimeoutError) as error:
-            raise QueueUnavailable(str(error) or "the broker does not answer") from error
+        except TimeoutError as error:
+            raise QueueUnavailable("the broker does not answer") from error
+        await self._waiting(self._topology.lane(Lane.LIVE))
 
     async def _watch(self) -> None:
         """
-        Notice a full live lane, and a deleted lane before a worker comes by, for ever.
+        Notice a full live lane, and a deleted queue before somebody needs it, for ever.
 
         A message for two lanes of which one is missing is confirmed all the same: it reached somebody.
         """
         while True:
             await self._publishing.usable()
             try:
-                waiting = await self._topology.waiting(self._looks)
-                if waiting is None:
-                    await self._outbox.restore()
-                else:
-                    self._outbox.note_live(waiting[Lane.LIVE])
-            except (QueueUnavailable, ConfigurationError) as error:
+                await self._look_around()
+            except QueueUnavailable as error:
                 log.warning("topology.unknown", prefix=self._topology.prefix, reason=str(error))
             await asyncio.sleep(LOOK_AGAIN_SECONDS)
             with suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_SECONDS):
                     await self._outbox.crowded.wait()
+
+    async def _look_around(self) -> None:
+        """Look at the lanes and at one more place; have declared again what is missing."""
+        waiting = await self._topology.waiting(self._looks)
+        if waiting is not None:
+            self._outbox.note_live(waiting[Lane.LIVE])
+        if waiting is None or self._outbox.problem or await self._looks.waiting(next(self._places)) is None:
+            await self._outbox.restore()
 
     async def _prepare(self, connection: AbstractConnection) -> None:
         """Declare the queues on every new connection: a broker may have been restored empty."""

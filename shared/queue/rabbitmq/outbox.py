@@ -3,14 +3,14 @@
 import asyncio
 import random
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import structlog
 
 from shared.amqp.connection import AmqpConnection
 from shared.amqp.publisher import Publisher, Unroutable
 from shared.clock import Clock
-from shared.domain.errors import QueueUnavailable
+from shared.domain.errors import ConfigurationError, QudaoError, QueueUnavailable
 from shared.domain.events import Lane
 from shared.queue.message import Failure, Message
 from shared.queue.port import RETRY_SPREAD
@@ -40,8 +40,21 @@ class Outbox:
         self._live = self._coming = 0
         self.crowded = asyncio.Event()
         """Set when so much was published to live that its depth should be looked at."""
-        self._restoring = asyncio.Lock()
-        self._restored = 0
+        self._tasks = asyncio.TaskGroup()
+        self._restoring: asyncio.Task[None] | None = None
+        self._closed = False
+        self.problem: QudaoError | None = None
+        """Why a queue that was found missing could not be declared again; None when nothing is known to be missing."""
+
+    async def __aenter__(self) -> Self:
+        await self._tasks.__aenter__()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._closed = True
+        if self._restoring is not None:
+            self._restoring.cancel()
+        await self._tasks.__aexit__(None, None, None)
 
     async def to_lanes(self, message: Message, lanes: Sequence[Lane]) -> None:
         """Put *message* into all of *lanes* with one publish; into bulk for live when it is stale or live is full."""
@@ -78,19 +91,35 @@ class Outbox:
 
     async def restore(self) -> None:
         """
-        Declare again what somebody deleted; once for all who notice it at the same time.
+        Declare again what somebody deleted; once for all who notice it at the same time, and it fails for all of them.
 
         Not at once, and not for the channel that published to the deleted queue: whatever in the broker has not yet
         heard that a quorum queue is gone takes its successor for it, and what passes there is confirmed and lost.
+
+        Raises:
+            QueueUnavailable: It cannot be declared; the reason says why.
         """
-        seen = self._restored
-        async with self._restoring:
-            if self._restored == seen:
-                log.error("topology.missing", prefix=self._topology.prefix)
-                await asyncio.sleep(MOURNING_SECONDS)
-                await self._topology.declare(self._connection.channel)
-                self._publisher.renew("queues were declared again")
-                self._restored += 1
+        if self._closed:
+            raise QueueUnavailable("the queue is closed")
+        if self._restoring is None:
+            self._restoring = self._tasks.create_task(self._restore())
+        await asyncio.shield(self._restoring)
+        if self.problem is not None:
+            raise QueueUnavailable(str(self.problem)) from self.problem
+
+    async def _restore(self) -> None:
+        """Declare all that is missing and note what went wrong: an exception would end the tasks beside it."""
+        log.error("topology.missing", prefix=self._topology.prefix)
+        try:
+            await asyncio.sleep(MOURNING_SECONDS)
+            await self._topology.declare(self._connection.channel)
+        except (QueueUnavailable, ConfigurationError) as error:
+            self.problem = error
+        else:
+            self.problem = None
+            self._publisher.renew("queues were declared again")
+        finally:
+            self._restoring = None
 
     def note_live(self, waiting: int) -> None:
         """Take over how many messages wait in live."""

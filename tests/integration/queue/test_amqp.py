@@ -9,9 +9,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import pytest
+from aio_pika.exceptions import ChannelInvalidStateError
 from structlog.testing import capture_logs
 
-from shared.amqp.connection import BLOCKED, HEARTBEAT, AmqpConnection, close_channel
+from shared.amqp.connection import BLOCKED, HEARTBEAT, AmqpConnection, close_channel, translated
 from shared.amqp.publisher import Publisher, Unroutable
 from shared.domain.errors import ConfigurationError, QueueUnavailable
 from tests.rabbitmq.brokers import AnyBroker, free_ports
@@ -310,3 +311,11 @@ async def test_blackholed_close_ends(broker: AnyBroker) -> None:
         assert time.monotonic() - started < 5
     finally:
         broker.thaw()
+
+
+async def test_mistakes_of_ours_are_no_absent_broker() -> None:
+    """A RuntimeError is a bug and leaves as one; what the libraries raise for a broker that is away does not."""
+    with pytest.raises(RuntimeError, match="ours"), translated("work"):
+        raise RuntimeError("ours")
+    with pytest.raises(QueueUnavailable), translated("work"):
+        raise ChannelInvalidStateError("theirs")

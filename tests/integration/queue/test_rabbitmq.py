@@ -240,14 +240,37 @@ async def test_queue_declared_differently_is_refused(amqp_url: str, prefix: str)
 
 
 async def test_queue_changed_while_running_fails_the_check(amqp_url: str, prefix: str) -> None:
-    """A queue that is replaced by another kind while we run makes the check fail, naming it."""
+    """
+    A queue that is replaced by another kind while we run fails every publish to it, and the check, naming it.
+
+    All who publish are told at once, none after the other, and when it is gone it is declared again by itself.
+    """
     async with opened(amqp_url, prefix) as queue:
         await queue.check()
         async with channel_to(amqp_url) as channel:
             await channel.queue_delete(f"{prefix}.fast.v1")
             await channel.declare_queue(f"{prefix}.fast.v1", durable=True)
+        with capture_logs() as logs:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(_answer(queue, Lane.FAST)) for _ in range(60)]
+        answers = [task.result() for task in tasks]
+        assert {answer and f"{prefix}.fast.v1" in answer for answer in answers} == {True}
+        assert sum(entry["event"] == "topology.missing" for entry in logs) <= 2  # ours and the watch's
         with pytest.raises(QueueUnavailable, match=f"{prefix}.fast.v1"):
             await queue.check()
+        async with channel_to(amqp_url) as channel:
+            await channel.queue_delete(f"{prefix}.fast.v1")
+        await until(lambda: accepts(queue, a_message(), Lane.FAST))
+        await queue.check()
+
+
+async def _answer(queue: RabbitQueue, lane: Lane) -> str:
+    """Publish to *lane* and return why that failed."""
+    try:
+        await queue.publish(a_message(), [lane])
+    except QueueUnavailable as error:
+        return str(error)
+    return ""
 
 
 async def test_one_confirm_covers_both_lanes(broker: AnyBroker, prefix: str) -> None:
@@ -518,3 +541,16 @@ async def test_looks_leave_nothing_behind(amqp_url: str, prefix: str) -> None:
         before = await look(20)
         after = await look(100)
         assert {kind: number for kind, number in after.items() if number > before[kind] + 20} == {}
+
+
+async def test_a_look_is_no_delivery(amqp_url: str, prefix: str) -> None:
+    """However often somebody looks, what waits in a lane is as good as new."""
+    async with opened(amqp_url, prefix) as queue:
+        for lane in Lane:
+            await queue.publish(a_message(1), [lane])
+        for _ in range(3):
+            await queue.depths(ages=True)
+            await queue.check()
+        for lane in Lane:
+            async with queue.consume(lane, 1) as consumer:
+                assert not (await taken(consumer)).redelivered
