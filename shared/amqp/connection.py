@@ -20,6 +20,7 @@ from aiormq.connection import TCPTransportFactory, TLSTransportFactory, Transpor
 from pamqp.exceptions import PAMQPException
 from yarl import URL
 
+from shared.amqp.rights import Right, refusal
 from shared.domain.errors import ConfigurationError, QudaoError, QueueUnavailable
 from shared.tasks import beside
 
@@ -50,9 +51,9 @@ Prepare = Callable[[AbstractConnection], Awaitable[None]]
 
 
 @contextmanager
-def translated(doing: str) -> Iterator[None]:
+def translated(doing: str, needs: Right = "configure") -> Iterator[None]:
     """
-    Turn whatever aio-pika fails with while *doing* something into QueueUnavailable.
+    Turn whatever aio-pika fails with while *doing* something, which *needs* a right, into QueueUnavailable.
 
     That includes CancelledError: aiormq uses it to end the calls that wait on a connection that closes. A
     cancellation that was asked of this task meanwhile passes, even where aiormq swallows it.
@@ -65,7 +66,7 @@ def translated(doing: str) -> Iterator[None]:
     except TimeoutError as exc:
         raise QueueUnavailable(f"cannot {doing}: the broker does not answer") from exc
     except FAILURES as exc:
-        raise QueueUnavailable(f"cannot {doing}: {said(exc)}") from exc
+        raise QueueUnavailable(f"cannot {doing}: {refusal(exc, needs) or said(exc)}") from exc
     finally:
         if _cancellations() > asked:
             raise asyncio.CancelledError

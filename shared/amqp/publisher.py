@@ -119,7 +119,7 @@ class Publisher:
     ) -> bool | Exception:
         """Publish once and return what came of it, failures too: an exception would end the other attempts."""
         try:
-            with translated("publish"):
+            with translated("publish", needs="write"):
                 await channel.basic_publish(
                     body,
                     exchange=exchange,

@@ -84,7 +84,7 @@ class RabbitQueue:
         Connect and declare the queues. A broker that is away is no error: it may come later.
 
         Raises:
-            ConfigurationError: The broker refuses the login, or has a queue of ours with other arguments.
+            ConfigurationError: The broker refuses the login or a right, or has a queue of ours with other arguments.
         """
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(self._publishing)
@@ -220,6 +220,7 @@ class RabbitQueue:
         missing = await self._topology.waiting(looks) is None
         await looks.close()
         await self._topology.declare(lambda: open_channel(connection))
+        await self._topology.probe(lambda: open_channel(connection, confirms=True))
         if missing:
             level = log.error if self._declared else log.info
             level("topology.created", prefix=self._topology.prefix, again=self._declared)

@@ -19,9 +19,6 @@ from shared.queue.rabbitmq.wire import LANE, headers_of, parked_headers
 
 log = structlog.get_logger()
 
-DEFAULT_EXCHANGE: Final = ""
-"""Takes a queue's name as the routing key."""
-
 MOURNING_SECONDS: Final = 0.5
 """How long a deleted queue is left alone, so that its consumers are told before it is declared again."""
 
@@ -83,11 +80,11 @@ class Outbox:
     async def to_parking(self, message: Message, lane: Lane, failure: Failure) -> None:
         """Park *message* from *lane* with *failure* as the reason."""
         headers = parked_headers(message, failure, lane, self._clock.time())
-        await self._send(DEFAULT_EXCHANGE, self._topology.parked, message.body, headers)
+        await self._send(self._topology.parked, "", message.body, headers)
 
     async def to_suspects(self, message: Message, lane: Lane) -> None:
         """Put *message* from *lane* among the suspects, as if it had never been delivered."""
-        await self._send(DEFAULT_EXCHANGE, self._topology.dead, message.body, {**headers_of(message), LANE: lane})
+        await self._send(self._topology.dead, "", message.body, {**headers_of(message), LANE: lane})
 
     async def restore(self) -> None:
         """

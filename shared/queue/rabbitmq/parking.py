@@ -115,7 +115,7 @@ class _Look:
         """
         arrived: asyncio.Queue[DeliveredMessage] = asyncio.Queue()
         page = PAGE if limit is None else min(PAGE, limit)
-        with translated("look into the parking"):
+        with translated("look into the parking", needs="read"):
             await self._channel.basic_qos(prefetch_count=page, timeout=CALL_SECONDS)
             while waiting := await self._waiting():
                 if limit is not None and len(self.held) >= limit:

@@ -99,7 +99,7 @@ class Subscription:
         ended = asyncio.Event()
         channel.closing.add_done_callback(lambda _: ended.set())
         channel.on_consumer_cancel_callbacks.add(lambda _: ended.set())
-        with translated(f"consume {self._queue}"):
+        with translated(f"consume {self._queue}", needs="read"):
             async with asyncio.timeout(CALL_SECONDS):
                 await channel.basic_qos(prefetch_count=self._limit)
                 self._tag = uuid4().hex

@@ -5,10 +5,13 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any, Final
+from uuid import uuid4
 
 import structlog
-from aio_pika.exceptions import ChannelPreconditionFailed
+from aio_pika.exceptions import ChannelNotFoundEntity, ChannelPreconditionFailed, PublishError
 from aiormq import Channel
+from aiormq.exceptions import ChannelAccessRefused
+from pamqp.commands import Basic
 
 from shared.amqp.connection import close_channel, said, translated
 from shared.amqp.looks import Looks
@@ -40,7 +43,7 @@ class Topology:
 
     @property
     def parked(self) -> str:
-        """The queue of parked messages."""
+        """The queue of parked messages, and the exchange before it."""
         return f"{self.prefix}.parked.v1"
 
     @property
@@ -104,8 +107,11 @@ class Topology:
         """
         Declare everything that is missing. Safe to repeat.
 
+        Who may not declare makes do with what others declared.
+
         Raises:
-            ConfigurationError: Something is there already and is different; the text names it and the argument.
+            ConfigurationError: Something is there already and is different, or is missing and may not be declared; the
+                text names it, and the argument or the right.
         """
         channel = await open_channel()
         try:
@@ -115,7 +121,55 @@ class Topology:
         except QueueUnavailable as error:
             if isinstance(error.__cause__, ChannelPreconditionFailed):
                 raise ConfigurationError([_what_to_do(error.__cause__)]) from error
+            if not isinstance(error.__cause__, ChannelAccessRefused):
+                raise
+            if not await self._is_there(open_channel):
+                raise ConfigurationError([str(error)]) from error
+        finally:
+            await close_channel(channel)
+
+    async def _is_there(self, open_channel: OpenChannel) -> bool:
+        """Tell whether every queue and exchange is there, which everybody may ask."""
+        channel = await open_channel()
+        try:
+            with translated("look for the queues"):
+                async with asyncio.timeout(DECLARE_SECONDS):
+                    await channel.exchange_declare(self.jobs, passive=True)
+                    for name in self.queues():
+                        await channel.queue_declare(name, passive=True)
+                        if self.lane_of(name) is None:
+                            await channel.exchange_declare(name, passive=True)
+        except QueueUnavailable as error:
+            if isinstance(error.__cause__, ChannelNotFoundEntity):
+                return False
             raise
+        finally:
+            await close_channel(channel)
+        return True
+
+    async def probe(self, open_channel: OpenChannel) -> None:
+        """
+        Make sure that we may publish, by a message that goes nowhere.
+
+        Raises:
+            ConfigurationError: We may not; the text names the right.
+        """
+        channel = await open_channel()
+        try:
+            with translated("publish", needs="write"):
+                await channel.basic_publish(
+                    b"",
+                    exchange=self.jobs,
+                    routing_key="nowhere",
+                    properties=Basic.Properties(message_id=uuid4().hex),
+                    mandatory=True,
+                    timeout=DECLARE_SECONDS,
+                )
+        except QueueUnavailable as error:
+            if isinstance(error.__cause__, ChannelAccessRefused):
+                raise ConfigurationError([str(error)]) from error
+            if not isinstance(error.__cause__, PublishError):  # which says that we may, and that it went nowhere
+                raise
         finally:
             await close_channel(channel)
 
@@ -142,6 +196,8 @@ class Topology:
                         f"the state has moved, stop all of them and delete the queue {self.state(corp)}"
                     ]
                 ) from error
+            if isinstance(error.__cause__, ChannelAccessRefused):
+                raise ConfigurationError([str(error)]) from error
             raise
         finally:
             await close_channel(channel)
@@ -164,7 +220,7 @@ class Topology:
             if lane is not None:
                 for key in _keys_with(lane):
                     await channel.queue_bind(name, self.jobs, key)
-            elif name != self.parked:
+            else:
                 await channel.exchange_declare(name, exchange_type="fanout", durable=True)
                 await channel.queue_bind(name, name)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import secrets
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -554,3 +555,52 @@ async def test_a_look_is_no_delivery(amqp_url: str, prefix: str) -> None:
         for lane in Lane:
             async with queue.consume(lane, 1) as consumer:
                 assert not (await taken(consumer)).redelivered
+
+
+def _user(broker: AnyBroker, configure: str, write: str, read: str) -> str:
+    """Make a user with these rights and return the URL that it connects with."""
+    name = f"u{secrets.token_hex(4)}"
+    permissions = ", ".join(f'<<"{pattern}">>' for pattern in (configure, write, read))
+    broker.evaluate(
+        f'rabbit_auth_backend_internal:add_user(<<"{name}">>, <<"pw">>, <<"test">>), '
+        f'rabbit_auth_backend_internal:set_permissions(<<"{name}">>, <<"/">>, {permissions}, <<"test">>)'
+    )
+    return f"amqp://{name}:pw@{broker.url.rpartition('@')[2]}"
+
+
+async def test_user_limited_to_the_prefix_does_everything(broker: AnyBroker, prefix: str) -> None:
+    """A user with rights on our names alone publishes, retries, parks, looks and replays."""
+    ours = f"^{prefix}"
+    async with (
+        opened(_user(broker, ours, ours, ours), prefix) as queue,
+        queue.consume(Lane.LIVE, 5) as consumer,
+    ):
+        await queue.publish(a_message(1), [Lane.LIVE])
+        first = await taken(consumer)
+        await first.retry(first.message, 1)
+        again = await taken(consumer)
+        await again.park(again.message, BUSY)
+        [parked] = [item async for item in queue.parked()]
+        assert await queue.replay([parked.id]) == 1
+        await queue.check()
+
+
+async def test_user_who_may_not_declare_uses_what_is_there(broker: AnyBroker, prefix: str) -> None:
+    """Without the right to configure an ingress works once others have declared, and says what it lacks before."""
+    url = _user(broker, "^$", f"^{prefix}", f"^{prefix}")
+    with pytest.raises(ConfigurationError, match=f"lacks the right to configure the exchange {prefix}.jobs") as caught:
+        async with opened(url, prefix):
+            pass
+    assert "rabbitmqctl set_permissions -p '/' 'u" in str(caught.value)
+    async with opened(broker.url, prefix), opened(url, prefix) as queue:
+        await queue.publish(a_message(1), [Lane.FAST, Lane.LIVE])
+        await queue.check()
+
+
+async def test_user_who_may_not_publish_is_told_at_the_start(broker: AnyBroker, prefix: str) -> None:
+    """Without the right to write the queue does not open, and names the right and on what."""
+    async with opened(broker.url, prefix):
+        url = _user(broker, "^$", "^$", ".*")
+        with pytest.raises(ConfigurationError, match=f"lacks the right to write the exchange {prefix}.jobs"):
+            async with opened(url, prefix):
+                pass
