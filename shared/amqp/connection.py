@@ -9,6 +9,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager, suppress
+from itertools import cycle
 from typing import Any, Final, Self, cast
 
 import structlog
@@ -78,14 +79,16 @@ class AmqpConnection:
     def __init__(self, url: str, name: str, prepare: Prepare | None = None) -> None:
         """
         Args:
-            url: ``amqp://user:password@host:port/vhost`` or ``amqps://…``.
+            url: ``amqp://user:password@host:port/vhost`` or ``amqps://…``. Several hosts may be named, comma between:
+                they are tried in an order of chance, the next one at once when one is lost.
             name: What the broker's own tools show.
             prepare: Runs on every new connection; its ConfigurationError or QueueUnavailable means another attempt.
 
         Raises:
             ConfigurationError: *url* is not one. The text does not quote it: it holds a password.
         """
-        self._url = _parse(url).update_query(name=name)
+        self._urls = [each.update_query(name=name) for each in _parse(url)]
+        random.shuffle(self._urls)
         self._name = name
         self._prepare = prepare
         self._connection: AbstractConnection | None = None
@@ -104,7 +107,7 @@ class AmqpConnection:
         await self._stack.aclose()
 
     async def tried(self) -> None:
-        """Return after the first attempt to connect, however it ended: see ``problem``."""
+        """Return after the first attempt to connect to each host, however they ended: see ``problem``."""
         await self._tried.wait()
 
     async def usable(self) -> None:
@@ -131,22 +134,25 @@ class AmqpConnection:
         """Connect, watch and connect again, for ever."""
         loop = asyncio.get_running_loop()
         failures = 0
-        while True:
+        for url in cycle(self._urls):
             started = loop.time()
             transport = _Transport()
-            connection = Connection(self._url)
+            connection = Connection(url)
             connection.kwargs["transport_factory"] = transport
+            problem: QudaoError = QueueUnavailable("the connection was lost")
             try:
                 await self._open(connection)
                 await self._watch(connection)
-                self._report(QueueUnavailable("the connection was lost"))
             except (ConfigurationError, QueueUnavailable) as error:
-                self._report(error)
+                problem = error
             finally:
                 self._connection = None
                 await _close(connection, transport)
             failures = 0 if loop.time() - started > STEADY_SECONDS else failures + 1
-            await asyncio.sleep(pause(failures))
+            rounds, more = divmod(failures, len(self._urls))
+            self._report(problem, final=not more)
+            if not more:
+                await asyncio.sleep(pause(rounds))
 
     async def _open(self, connection: Connection) -> None:
         self._lost = lost = asyncio.Event()
@@ -173,14 +179,15 @@ class AmqpConnection:
                 async with asyncio.timeout(0.1):
                     await lost.wait()
 
-    def _report(self, problem: QudaoError | None) -> None:
+    def _report(self, problem: QudaoError | None, *, final: bool = True) -> None:
         if str(problem) != str(self.problem):
             if problem is None:
                 log.info("amqp.connected", connection=self._name)
             else:
                 log.warning("amqp.unavailable", connection=self._name, reason=str(problem))
         self.problem = problem
-        self._tried.set()
+        if final:
+            self._tried.set()
         if problem is None:
             self._usable.set()
         else:
@@ -254,14 +261,24 @@ async def _is_blocked(connection: Connection) -> bool:
     return False
 
 
-def _parse(url: str) -> URL:
+def _parse(url: str) -> list[URL]:
+    """Return *url* once for each host it names."""
+    scheme, _, rest = url.partition("://")
+    authority, slash, path = rest.partition("/")
+    login, at, hosts = authority.rpartition("@")
+    return [_parse_one(f"{scheme}://{login}{at}{host}{slash}{path}") for host in hosts.split(",")]
+
+
+def _parse_one(url: str) -> URL:
     try:
         parsed = URL(url)
         valid = parsed.scheme in ("amqp", "amqps") and bool(parsed.host) and parsed.port != 0
     except ValueError:
         valid = False
     if not valid:
-        raise ConfigurationError(["the queue's URL must look like amqp://user:password@host:5672/vhost"])
+        raise ConfigurationError(
+            ["the queue's URL must look like amqp://user:password@host:5672/vhost, its host a list such as a,b:5672"]
+        )
     return parsed if "heartbeat" in parsed.query else parsed.update_query(heartbeat=str(HEARTBEAT))
 
 

@@ -5,11 +5,11 @@ Restart three RabbitMQ nodes one by one and let PostgreSQL fail over, under a de
 
 With ``QUDAO_TEST_RABBITMQ=4`` over RabbitMQ 4, with ``QUDAO_TEST_POSTGRES=13`` over PostgreSQL 13.
 
-Customers scan at a steady rate. The real ingress and three workers each use a node of their own; the state is in a
-PostgreSQL with a standby. Nodes stop in order, or with ``--kill`` by -9, as many as there are, each once the last one
+Customers scan at a steady rate. The real ingress and three workers know all nodes; the state is in a PostgreSQL
+with a standby. Nodes stop in order, or with ``--kill`` by -9, as many as there are, each once the last one
 is whole again. Then the primary is killed and the standby promoted. The judge is the simulator's journal: the longest
-time without a call after each blow, and what became of every customer. While the first node is away the ingress, which
-knows no other, keeps what comes in its spool: nobody is called then because nobody is known.
+time without a call after each blow, and what became of every customer. ``--one-host`` gives
+the ingress the first node alone, and each worker one: then nobody is called while that node is away.
 """
 
 import argparse
@@ -137,6 +137,11 @@ def result(simulator: Simulator, course: Course, workers: list[Process], ended: 
     }
 
 
+def _all_hosts(nodes: list[Broker]) -> str:
+    login, at, _ = nodes[0].url.rpartition("@")
+    return f"{login}{at}{','.join(node.url.rpartition('@')[2].rstrip('/') for node in nodes)}/"
+
+
 async def measure(nodes: list[Broker], primary: Server, standby: Server, given: argparse.Namespace) -> dict[str, Any]:
     """Run the whole course and wait until every customer is marked."""
     simulator = Simulator(SimulatorConfig.quiet(default_latency=0.01, latency_scale=1.0))
@@ -149,7 +154,11 @@ async def measure(nodes: list[Broker], primary: Server, standby: Server, given: 
         async with run_simulator(simulator) as server, AsyncExitStack() as stack:
 
             async def start(command: str, node: Broker) -> Process:
-                more = {"QUDAO_QUEUE_URL": node.url, "QUDAO_QUEUE_PREFIX": prefix, "QUDAO_STATE_URL": state}
+                more = {
+                    "QUDAO_QUEUE_URL": node.url if given.one_host else _all_hosts(nodes),
+                    "QUDAO_QUEUE_PREFIX": prefix,
+                    "QUDAO_STATE_URL": state,
+                }
                 env = settings(simulator, server.url, folder, **more)
                 return await stack.enter_async_context(qudao(command, folder=folder, env=env))
 
@@ -174,6 +183,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=10.0, help="customers a second")
     parser.add_argument("--quiet", type=float, default=20.0, help="seconds between two blows")
     parser.add_argument("--kill", action="store_true", help="kill the nodes with -9")
+    parser.add_argument("--one-host", action="store_true", help="name one node to each process")
     given = parser.parse_args()
     with running_cluster(3) as nodes, running_server() as primary, running_standby(primary) as standby:
         version = nodes[0].evaluate("list_to_binary(rabbit_misc:version())").strip('<>"')

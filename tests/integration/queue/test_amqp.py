@@ -97,6 +97,8 @@ async def bodies(connection: AmqpConnection, name: str) -> list[bytes]:
         "amqp://user:s3cret@host:70000/",
         "amqp://user:s3cret@host:port/",
         "amqp://user:s3cret@[::1/",
+        "amqp://user:s3cret@host,/vhost",
+        "amqp://user:s3cret@host,other:port/vhost",
     ],
 )
 def test_nonsense_urls_are_refused(url: str) -> None:
@@ -319,3 +321,44 @@ async def test_mistakes_of_ours_are_no_absent_broker() -> None:
         raise RuntimeError("ours")
     with pytest.raises(QueueUnavailable), translated("work"):
         raise ChannelInvalidStateError("theirs")
+
+
+@pytest.mark.parametrize("first", [True, False])
+async def test_host_that_is_away_is_passed_over(amqp_url: str, monkeypatch: pytest.MonkeyPatch, *, first: bool) -> None:
+    """Of several hosts one that answers is used, and nobody is told of a broker that is away before all were tried."""
+    monkeypatch.setattr("shared.amqp.connection.random.shuffle", lambda _: None)
+    [port] = free_ports(1)
+    login, _, host = amqp_url.rpartition("@")
+    hosts = [f"127.0.0.1:{port}", host.rstrip("/")]
+    async with AmqpConnection(f"{login}@{','.join(hosts if first else hosts[::-1])}/", "test") as connection:
+        async with asyncio.timeout(SOON):
+            await connection.tried()
+        assert connection.problem is None
+
+
+async def test_next_host_takes_over(amqp_url: str, broker: AnyBroker, prefix: str) -> None:
+    """When the host that is used dies, the next one is used at once."""
+    for url in (broker.url, amqp_url):
+        async with AmqpConnection(url, "admin") as connection:
+            await connection.usable()
+            await declare(connection, prefix)
+    user, theirs = _login(broker.url)
+    broker.evaluate(_change_password(user, _login(amqp_url)[1]))
+    login, _, host = amqp_url.rpartition("@")
+    dying = broker.url.rpartition("@")[2].rstrip("/")
+    async with connected(f"{login}@{dying},{host}") as (connection, publisher):
+        await asyncio.to_thread(broker.kill)
+        try:
+            await until(lambda: publishes(publisher, prefix))
+        finally:
+            await asyncio.to_thread(broker.start)
+            broker.evaluate(_change_password(user, theirs))
+
+
+def _login(url: str) -> tuple[str, str]:
+    user, _, password = url.partition("//")[2].partition("@")[0].partition(":")
+    return user, password
+
+
+def _change_password(user: str, password: str) -> str:
+    return f'rabbit_auth_backend_internal:change_password(<<"{user}">>, <<"{password}">>, <<"test">>)'
