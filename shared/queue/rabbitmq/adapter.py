@@ -7,7 +7,7 @@ wait behind that.
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from itertools import cycle
 from typing import Final, Self
 
@@ -75,6 +75,7 @@ class RabbitQueue:
         self._clock = clock
         self._settling = settling
         self._turn = asyncio.Lock()
+        self._consumers: set[RabbitConsumer] = set()
         self._declared = False
         self._places = cycle(self._topology.places().values())
         self._stack = AsyncExitStack()
@@ -130,7 +131,16 @@ class RabbitQueue:
         On top of these, one consumer of the process tries suspects, one at a time; they keep their own lane.
         """
         consumer = RabbitConsumer(self._consuming, self._outbox, self._topology, self._clock, lane=lane, limit=limit)
-        return consuming(consumer, self._turn)
+        return self._counted(consumer)
+
+    @asynccontextmanager
+    async def _counted(self, consumer: RabbitConsumer) -> AsyncIterator[RabbitConsumer]:
+        async with consuming(consumer, self._turn):
+            self._consumers.add(consumer)
+            try:
+                yield consumer
+            finally:
+                self._consumers.discard(consumer)
 
     async def depths(self, *, ages: bool = False) -> Sequence[Depth]:
         """
@@ -178,7 +188,7 @@ class RabbitQueue:
         return await self._parking.drop(ids)
 
     async def check(self) -> None:
-        """Return when there is a channel to publish on, the broker answers and no queue was found missing."""
+        """Return when we can publish, the broker answers, no queue was found missing and no lane stands still."""
         problem = self._publishing.problem or self._consuming.problem or self._outbox.problem
         if problem is not None:
             raise QueueUnavailable(str(problem)) from problem
@@ -187,6 +197,9 @@ class RabbitQueue:
                 await self._publisher.ready()
         except TimeoutError as error:
             raise QueueUnavailable("the broker does not answer") from error
+        for consumer in self._consumers:
+            if consumer.problem:
+                raise QueueUnavailable(consumer.problem)
         await self._waiting(self._topology.lane(Lane.LIVE))
 
     async def _watch(self) -> None:

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Final
+from weakref import WeakSet
 
 import structlog
 from aiormq.abc import DeliveredMessage
@@ -34,8 +35,11 @@ class Inbox:
         self._failing = False
 
     def put(self, delivery: RabbitDelivery) -> None:
-        """Hand over *delivery*."""
-        self._items.put_nowait(delivery)
+        """Hand over *delivery*, and forget what was lost before it was taken."""
+        items = [self._items.get_nowait() for _ in range(self._items.qsize())]
+        for item in (*items, delivery):
+            if not isinstance(item, RabbitDelivery) or not item.lost:
+                self._items.put_nowait(item)
 
     def fail(self, error: QueueUnavailable) -> None:
         """Let one ``take`` raise *error*, unless it was told to already."""
@@ -87,14 +91,36 @@ class RabbitConsumer:
         self._inbox = Inbox()
         self._suspects = Inbox()
         self._due_for_suspicion = Inbox()
+        self._deliveries: WeakSet[RabbitDelivery] = WeakSet()
         self._stopped = False
         self._closed = False
         self._subscription = Subscription(
-            connection, outbox, topology.lane(lane), limit, deliver=self._deliver, fail=self._inbox.fail
+            connection,
+            outbox,
+            topology.lane(lane),
+            limit,
+            deliver=self._deliver,
+            fail=self._inbox.fail,
+            in_hand=lambda: self._in_hand(self._subscription),
         )
         self._suspicion = Subscription(
-            connection, outbox, topology.dead, 1, deliver=self._deliver_suspect, fail=self._suspects.fail
+            connection,
+            outbox,
+            topology.dead,
+            1,
+            deliver=self._deliver_suspect,
+            fail=self._suspects.fail,
+            in_hand=lambda: self._in_hand(self._suspicion),
         )
+
+    @property
+    def problem(self) -> str:
+        """Why the lane stands still; "" while it does not."""
+        return self._subscription.problem
+
+    def _in_hand(self, subscription: Subscription) -> int:
+        """Return how many deliveries of *subscription* are still known to somebody who can settle them."""
+        return sum(each.waits_at(subscription.channel) for each in self._deliveries)
 
     async def take(self) -> RabbitDelivery:
         """Return the next delivery, waiting for one."""
@@ -161,7 +187,7 @@ class RabbitConsumer:
         self._suspects.put(self._delivery(raw, lane, self._suspicion))
 
     def _delivery(self, raw: DeliveredMessage, lane: Lane, subscription: Subscription) -> RabbitDelivery:
-        return RabbitDelivery(
+        delivery = RabbitDelivery(
             raw,
             message_of(raw, now=self._clock.time()),
             lane,
@@ -170,6 +196,8 @@ class RabbitConsumer:
             closed=lambda: self._closed,
             settled=subscription.settled,
         )
+        self._deliveries.add(delivery)
+        return delivery
 
 
 @asynccontextmanager

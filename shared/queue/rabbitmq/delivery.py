@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
+from aiormq import Channel
 from aiormq.abc import DeliveredMessage
 
 from shared.amqp.connection import CALL_SECONDS, translated
@@ -47,6 +48,7 @@ class RabbitDelivery:
         self._closed = closed
         self._tell_settled = settled
         self._settled = False
+        self._told = False
         self._replaced = False
 
     @property
@@ -63,6 +65,10 @@ class RabbitDelivery:
     def lost(self) -> bool:
         """Whether its channel is gone, so that the broker delivers it again."""
         return self._raw.channel.is_closed
+
+    def waits_at(self, channel: Channel | None) -> bool:
+        """Tell whether *channel* waits for its settlement."""
+        return self._raw.channel is channel and not self._told
 
     @property
     def fresh_copy(self) -> bool:
@@ -131,6 +137,7 @@ class RabbitDelivery:
         except BaseException:
             self._settled = False
             raise
+        self._told = True
         self._tell_settled(self._raw)
 
     async def _replace(self, publish: Callable[[], Awaitable[None]]) -> None:

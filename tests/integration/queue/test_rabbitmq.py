@@ -181,8 +181,9 @@ async def test_broker_may_come_later(broker: AnyBroker, prefix: str) -> None:
         await asyncio.to_thread(broker.start)
 
 
-async def test_emptied_broker_is_filled_again(broker: AnyBroker, prefix: str) -> None:
-    """A broker restored without our queues gets them again, loudly, and work goes on."""
+@pytest.mark.parametrize("away", [0.0, 3.0])
+async def test_emptied_broker_is_filled_again(broker: AnyBroker, prefix: str, away: float) -> None:
+    """A broker whose vhost is made anew gets our queues again, loudly, and work goes on; meanwhile we are not ready."""
     user = broker.url.split("//")[1].split(":")[0]
     vhost = f'<<"{prefix}">>, <<"test">>'
     create = (
@@ -193,11 +194,27 @@ async def test_emptied_broker_is_filled_again(broker: AnyBroker, prefix: str) ->
     async with opened(f"{broker.url}{prefix}", prefix) as queue, queue.consume(Lane.LIVE, 5) as consumer:
         with capture_logs() as logs:
             broker.evaluate(f"rabbit_vhost:delete({vhost})")
+            if away:
+                await until(lambda: _not_ready(queue))
+                await asyncio.sleep(away)
             broker.evaluate(create)
             await until(lambda: accepts(queue, a_message(1), Lane.LIVE))
             await (await taken(consumer)).ack()
         assert [entry["again"] for entry in logs if entry["event"] == "topology.created"] == [True]
+        await until(lambda: _ready(queue))
     broker.evaluate(f"rabbit_vhost:delete({vhost})")
+
+
+async def _ready(queue: RabbitQueue) -> bool:
+    try:
+        await queue.check()
+    except QueueUnavailable:
+        return False
+    return True
+
+
+async def _not_ready(queue: RabbitQueue) -> bool:
+    return not await _ready(queue)
 
 
 async def test_deleted_queue_is_declared_again(amqp_url: str, prefix: str) -> None:
@@ -604,3 +621,27 @@ async def test_user_who_may_not_publish_is_told_at_the_start(broker: AnyBroker, 
         with pytest.raises(ConfigurationError, match=f"lacks the right to write the exchange {prefix}.jobs"):
             async with opened(url, prefix):
                 pass
+
+
+async def test_lane_that_stands_still_fails_the_check(
+    broker: AnyBroker, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who may not read a lane is not ready, and the reason names the right that lacks."""
+    monkeypatch.setattr("shared.queue.rabbitmq.subscription.STILL_SECONDS", 0.2)
+    async with opened(broker.url, prefix):
+        url = _user(broker, "^$", ".*", "^$")
+        async with opened(url, prefix) as queue, queue.consume(Lane.LIVE, 5):
+            await until(lambda: _not_ready(queue))
+            with pytest.raises(QueueUnavailable, match=f"lacks the right to read the queue {prefix}.live.v1"):
+                await queue.check()
+
+
+async def test_forgotten_delivery_comes_again(amqp_url: str, prefix: str) -> None:
+    """A delivery that nobody can settle any more does not keep its place: its message comes again."""
+    async with opened(amqp_url, prefix) as queue, queue.consume(Lane.LIVE, 1) as consumer:
+        await queue.publish(a_message(1), [Lane.LIVE])
+        assert (await taken(consumer)).message.event_id == a_message(1).event_id  # and dropped
+        gc.collect()
+        again = await taken(consumer)
+        assert again.redelivered
+        await again.ack()
