@@ -37,8 +37,17 @@ at once, whoever comes after them waits no longer than these take.
 DELIVERY_LIMIT = 20
 """Deliveries without a settlement after which a message is suspected of killing its workers."""
 
+TRIALS = 2
+"""How often a suspect is tried alone: one that was not settled then either is parked."""
+
+QUIET_SECONDS = 10.0
+"""
+How long a process must have lived until it tries a suspect. What dies sooner dies of something else: in a crash loop
+nobody would be innocent.
+"""
+
 KILLED_ITS_WORKER = Failure(reason="killed its worker")
-"""Why a suspect is parked that was then tried once more and was not settled either."""
+"""Why a suspect is parked that was not settled when it was tried alone."""
 
 
 class Delivery(Protocol):

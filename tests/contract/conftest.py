@@ -136,3 +136,10 @@ async def queue(backend: Backend) -> AsyncIterator[EventQueue]:
     """Open an empty queue."""
     async with backend.open() as opened:
         yield opened
+
+
+@pytest.fixture(autouse=True)
+def _try_suspects_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do not wait until a process has lived long enough to try a suspect."""
+    for module in ("rabbitmq.adapter", "sqlite.consumer"):
+        monkeypatch.setattr(f"shared.queue.{module}.QUIET_SECONDS", 0.0)

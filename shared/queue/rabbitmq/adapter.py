@@ -21,7 +21,7 @@ from shared.clock import Clock, SystemClock
 from shared.domain.errors import ConfigurationError, QueueUnavailable
 from shared.domain.events import Lane
 from shared.queue.message import Message
-from shared.queue.port import CROWD, STALE_SECONDS, Depth, Parked
+from shared.queue.port import CROWD, QUIET_SECONDS, STALE_SECONDS, Depth, Parked
 from shared.queue.rabbitmq.consumer import RabbitConsumer, consuming
 from shared.queue.rabbitmq.outbox import Outbox
 from shared.queue.rabbitmq.parking import Parking
@@ -75,6 +75,7 @@ class RabbitQueue:
         self._clock = clock
         self._settling = settling
         self._turn = asyncio.Lock()
+        self._trials_from = 0.0
         self._consumers: set[RabbitConsumer] = set()
         self._declared = False
         self._places = cycle(self._topology.places().values())
@@ -87,6 +88,7 @@ class RabbitQueue:
         Raises:
             ConfigurationError: The broker refuses the login or a right, or has a queue of ours with other arguments.
         """
+        self._trials_from = asyncio.get_running_loop().time() + QUIET_SECONDS
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(self._publishing)
             await stack.enter_async_context(self._consuming)
@@ -135,7 +137,7 @@ class RabbitQueue:
 
     @asynccontextmanager
     async def _counted(self, consumer: RabbitConsumer) -> AsyncIterator[RabbitConsumer]:
-        async with consuming(consumer, self._turn):
+        async with consuming(consumer, self._turn, self._trials_from):
             self._consumers.add(consumer)
             try:
                 yield consumer

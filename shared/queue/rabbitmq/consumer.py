@@ -14,7 +14,7 @@ from shared.amqp.connection import AmqpConnection, pause
 from shared.clock import Clock
 from shared.domain.errors import DeliveryLost, QueueUnavailable
 from shared.domain.events import Lane
-from shared.queue.port import KILLED_ITS_WORKER
+from shared.queue.port import KILLED_ITS_WORKER, TRIALS
 from shared.queue.rabbitmq.delivery import RabbitDelivery
 from shared.queue.rabbitmq.outbox import Outbox
 from shared.queue.rabbitmq.subscription import Subscription
@@ -148,8 +148,13 @@ class RabbitConsumer:
             group.create_task(self._subscription.run())
             group.create_task(self._suspect_killers())
 
-    async def run_suspects(self, turn: asyncio.Lock) -> None:
-        """Fetch suspects, for ever: one at a time in the whole process, so that a killer takes nobody with it."""
+    async def run_suspects(self, turn: asyncio.Lock, since: float) -> None:
+        """
+        Fetch suspects, for ever: one at a time in the whole process, so that a killer takes nobody with it.
+
+        Not before *since* by the loop's clock.
+        """
+        await asyncio.sleep(since - asyncio.get_running_loop().time())
         async with turn, asyncio.TaskGroup() as group:
             group.create_task(self._suspicion.run())
             group.create_task(self._judge_suspects())
@@ -162,7 +167,7 @@ class RabbitConsumer:
             await _insist(killer.suspect)
 
     async def _judge_suspects(self) -> None:
-        """Hand over a suspect that is here for the first time; park one that was not settled then either."""
+        """Hand over a suspect that is to be tried; park one that was not settled in any of its trials."""
         while not self._stopped:
             try:
                 suspect = await self._suspects.take()
@@ -170,7 +175,7 @@ class RabbitConsumer:
                 continue  # the lane's own subscription says so too
             if not suspect.fresh_copy:
                 await _insist(suspect.release)
-            elif suspect.redelivered:
+            elif suspect.trials >= TRIALS:
                 log.error("suspect.parked", event_id=suspect.message.event_id, lane=suspect.lane)
                 await _insist(partial(suspect.park, suspect.message, KILLED_ITS_WORKER))
             else:
@@ -201,9 +206,9 @@ class RabbitConsumer:
 
 
 @asynccontextmanager
-async def consuming(consumer: RabbitConsumer, turn: asyncio.Lock) -> AsyncIterator[RabbitConsumer]:
-    """Run *consumer* while the context is open; *turn* is shared by all consumers of the process."""
-    async with beside(consumer.run()), beside(consumer.run_suspects(turn)):
+async def consuming(consumer: RabbitConsumer, turn: asyncio.Lock, since: float) -> AsyncIterator[RabbitConsumer]:
+    """Run *consumer* while the context is open; *turn*, shared by all of the process, is for suspects from *since*."""
+    async with beside(consumer.run()), beside(consumer.run_suspects(turn, since)):
         try:
             yield consumer
         finally:

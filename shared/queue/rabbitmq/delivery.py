@@ -81,6 +81,11 @@ class RabbitDelivery:
         return bool(self._raw.redelivered)
 
     @property
+    def trials(self) -> int:
+        """How often this fresh copy was tried before and not settled."""
+        return deliveries_before(headers_in(self._raw))
+
+    @property
     def due_for_suspicion(self) -> bool:
         """Whether it was delivered so often without a settlement that a queue with a limit would have moved it."""
         return deliveries_before(headers_in(self._raw)) > DELIVERY_LIMIT

@@ -2,8 +2,9 @@
 Taking from the embedded queue: consumers, their deliveries, and the turn of suspects.
 
 A claim is written before a message is handed over, so a process that dies leaves its claims behind, and each counts as
-a delivery. A message that comes to ``DELIVERY_LIMIT`` of them is a suspect: it gets one more delivery, with nothing
-else of its lane and no other suspect in hand, so that the innocent who died beside a killer outlive it.
+a delivery. A message that comes to ``DELIVERY_LIMIT`` of them is a suspect: it gets ``TRIALS`` more, each with
+nothing else of its lane and no other suspect in hand, so that the innocent who died beside a killer outlive it. None is
+tried by a process that may be about to die of something else: see ``QUIET_SECONDS``.
 """
 
 import asyncio
@@ -20,7 +21,7 @@ from shared.clock import Clock, SteadyClock
 from shared.domain.errors import DeliveryLost, QueueUnavailable
 from shared.domain.events import Lane
 from shared.queue.message import Failure, Message
-from shared.queue.port import RETRY_DELAYS, RETRY_SPREAD
+from shared.queue.port import QUIET_SECONDS, RETRY_DELAYS, RETRY_SPREAD
 from shared.queue.sqlite import tables
 from shared.queue.sqlite.tables import Claim
 from shared.sqlite.database import Database
@@ -40,6 +41,7 @@ class Lanes:
         self.database = database
         self.clock = clock
         self.waits = SteadyClock(clock)
+        self._trials_from = self.waits.time() + QUIET_SECONDS
         self._stale = stale
         self.acknowledge = database.batched(tables.acknowledge)
         self.postpone = database.batched(tables.postpone)
@@ -88,8 +90,8 @@ class Lanes:
         """Return what may be claimed from *lane* now; nothing while a suspect is tried or must be."""
         if self._trial is lane:
             return None
-        if not self._suspects.get(lane):
-            now = self.waits.time()
+        now = self.waits.time()
+        if not self._suspects.get(lane) or now < self._trials_from:
             stale = self.clock.time() - self._stale if lane is Lane.LIVE else -inf
             return partial(tables.claim, lane=lane, room=room, now=now, retries_first=retries_first, stale=stale)
         if self._trial is not None or any(consumer.holds_any for consumer in self._consumers[lane]):

@@ -18,7 +18,7 @@ from apsw import Connection
 from shared.domain.events import Lane, replay_lane
 from shared.domain.ids import EventId
 from shared.queue.message import Failure, Message
-from shared.queue.port import DELIVERY_LIMIT, KILLED_ITS_WORKER, RETRY_DELAYS, RETRY_SPREAD, Depth, Parked
+from shared.queue.port import DELIVERY_LIMIT, KILLED_ITS_WORKER, RETRY_DELAYS, RETRY_SPREAD, TRIALS, Depth, Parked
 
 SCHEMA: Final = (
     """
@@ -86,7 +86,7 @@ class Claim:
 
     @property
     def on_trial(self) -> bool:
-        """Tell whether this is the last try of a suspect."""
+        """Tell whether a suspect is tried with this."""
         return self.deliveries > DELIVERY_LIMIT
 
 
@@ -255,10 +255,11 @@ _RECOVER: Final = (
     """
     INSERT INTO parked (lane, event_id, first_seen, attempts, failure, body, reason, parked_at)
     SELECT lane, event_id, first_seen, attempts, failure, body, :reason, :now FROM message
-    WHERE state = 1 AND deliveries > :limit AND id IN (SELECT value FROM json_each(:ids))
+    WHERE state = 1 AND deliveries >= :limit + :trials AND id IN (SELECT value FROM json_each(:ids))
     """,
-    "DELETE FROM message WHERE state = 1 AND deliveries > :limit AND id IN (SELECT value FROM json_each(:ids))",
-    "UPDATE message SET state = iif(deliveries = :limit, 2, 0) "
+    "DELETE FROM message WHERE state = 1 AND deliveries >= :limit + :trials "
+    "AND id IN (SELECT value FROM json_each(:ids))",
+    "UPDATE message SET state = iif(deliveries >= :limit, 2, 0) "
     "WHERE state = 1 AND id IN (SELECT value FROM json_each(:ids))",
 )
 
@@ -280,11 +281,12 @@ def recover(connection: Connection, ids: list[int], now: float) -> dict[Lane, in
     """
     Make the claimed rows *ids* ready, whose worker is gone; return how many suspects each lane has.
 
-    A row becomes a suspect when that happened to it ``DELIVERY_LIMIT`` times, and is parked after once more.
+    A row becomes a suspect when that happened to it ``DELIVERY_LIMIT`` times, and is parked after ``TRIALS`` more.
     """
     reason = orjson.dumps(KILLED_ITS_WORKER).decode()
+    known = {"ids": _json(ids), "reason": reason, "now": now, "limit": DELIVERY_LIMIT, "trials": TRIALS}
     for statement in _RECOVER:
-        connection.execute(statement, {"ids": _json(ids), "reason": reason, "now": now, "limit": DELIVERY_LIMIT})
+        connection.execute(statement, known)
     return _suspects(connection)
 
 

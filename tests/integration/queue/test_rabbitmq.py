@@ -6,7 +6,7 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -37,6 +37,7 @@ def _knock_often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shared.amqp.connection.PAUSES", (0.05, 0.5))
     monkeypatch.setattr("shared.queue.rabbitmq.subscription.WATCH_SECONDS", 0.2)
     monkeypatch.setattr("shared.queue.rabbitmq.adapter.LOOK_SECONDS", 0.2)
+    monkeypatch.setattr("shared.queue.rabbitmq.adapter.QUIET_SECONDS", 0.0)
 
 
 @asynccontextmanager
@@ -645,3 +646,26 @@ async def test_forgotten_delivery_comes_again(amqp_url: str, prefix: str) -> Non
         again = await taken(consumer)
         assert again.redelivered
         await again.ack()
+
+
+async def test_crash_loop_parks_nobody(amqp_url: str, prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However often processes die soon after their start, what they had in hand is done by one that lives."""
+    monkeypatch.setattr("shared.queue.rabbitmq.adapter.QUIET_SECONDS", SOON)
+    messages = [a_message(number) for number in range(16)]
+    for deaths in range(DELIVERY_LIMIT + 5):
+        async with opened(amqp_url, prefix) as queue:
+            for message in messages if not deaths else ():
+                await queue.publish(message, [Lane.BULK])
+            async with queue.consume(Lane.BULK, len(messages)) as consumer:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(0.5):
+                        for _ in messages:
+                            await consumer.take()
+    monkeypatch.setattr("shared.queue.rabbitmq.adapter.QUIET_SECONDS", 0.0)
+    async with opened(amqp_url, prefix) as queue, queue.consume(Lane.BULK, 5) as consumer:
+        done = set()
+        while len(done) < len(messages):
+            delivery = await taken(consumer)
+            done.add(delivery.message.event_id)
+            await delivery.ack()
+        await until(lambda: _holds(queue, {}))

@@ -50,6 +50,12 @@ async def child(command: str, file: Path) -> AsyncIterator[Process]:
         await process.communicate()
 
 
+@pytest.fixture(autouse=True)
+def _try_suspects_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do not wait until a process has lived long enough to try a suspect."""
+    monkeypatch.setattr("shared.queue.sqlite.consumer.QUIET_SECONDS", 0.0)
+
+
 async def lines(process: Process, count: int) -> list[str]:
     """Return the next *count* lines of what *process* prints."""
     assert process.stdout is not None
@@ -415,3 +421,22 @@ async def test_suspect_that_was_fetched_and_not_seen_is_tried_later(file: Path) 
             async with queue.consume(Lane.LIVE, 1) as other:
                 await (await taken(other)).ack()
         assert await waiting(queue) == {}
+
+
+async def test_crash_loop_parks_nobody(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However often processes die soon after their start, what they had in hand is done by one that lives."""
+    monkeypatch.setattr("shared.queue.sqlite.consumer.QUIET_SECONDS", 60.0)
+    names = [str(number) for number in range(16)]
+    for deaths in range(DELIVERY_LIMIT + 5):
+        async with opened(file) as queue:
+            if not deaths:
+                await publish(queue, *names)
+            async with queue.consume(Lane.LIVE, len(names)) as consumer:
+                for _ in names if deaths < DELIVERY_LIMIT else ():
+                    await taken(consumer)
+                if deaths >= DELIVERY_LIMIT:
+                    assert await nothing_comes(consumer)
+    monkeypatch.setattr("shared.queue.sqlite.consumer.QUIET_SECONDS", 0.0)
+    async with opened(file) as queue:
+        assert await waiting(queue) == {"live": len(names)}
+        assert sorted(await all_of(queue, Lane.LIVE)) == sorted(names)

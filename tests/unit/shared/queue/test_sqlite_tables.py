@@ -171,7 +171,8 @@ def test_suspect_that_nobody_saw_stays_one(connection: apsw.Connection) -> None:
     for _ in range(3):
         [claim], _ = tables.claim_suspect(connection, Lane.LIVE)
         assert tables.give_back(connection, [claim.id]) == {Lane.LIVE: 1}
-    [claim], _ = tables.claim_suspect(connection, Lane.LIVE)
-    assert tables.recover(connection, [claim.id], NOW) == {}
+    for left in ({Lane.LIVE: 1}, {}):
+        [claim], _ = tables.claim_suspect(connection, Lane.LIVE)
+        assert tables.recover(connection, [claim.id], NOW) == left
     [parked] = tables.parked_after(connection, 0)
     assert parked.failure == KILLED_ITS_WORKER
