@@ -46,7 +46,7 @@ class Parking:
     async def parked(self, limit: int | None) -> AsyncIterator[Parked]:
         """Iterate over what is parked, or some *limit* of it, oldest first, leaving it parked."""
         async with self._look(limit) as look:
-            found = [parked_of(raw, now=self._clock.time()) for raw in look.held]
+            found = [item for _, item in look.kept]
         for item in sorted(found, key=lambda item: item.parked_at)[:limit]:
             yield item
 
@@ -77,21 +77,23 @@ class Parking:
             removed += 1
 
         try:
-            async with self._look() as look, asyncio.TaskGroup() as group:
-                for raw in look.held:
-                    item = parked_of(raw, now=self._clock.time())
-                    if item.id in ids:
-                        group.create_task(remove(look, raw, item))
+            async with self._look(ids=ids) as look, asyncio.TaskGroup() as group:
+                for raw, item in look.kept:
+                    group.create_task(remove(look, raw, item))
         except* QueueUnavailable as errors:
             raise QueueUnavailable(str(errors.exceptions[0])) from errors
         return removed
 
     @asynccontextmanager
-    async def _look(self, limit: int | None = None) -> AsyncIterator["_Look"]:
-        """Hold everything that is parked, or *limit* of it, one look at a time; what is not removed goes back."""
+    async def _look(self, limit: int | None = None, ids: set[str] | None = None) -> AsyncIterator["_Look"]:
+        """
+        Hold everything that is parked, or *limit* of it, one look at a time; what is not removed goes back.
+
+        Of that only *ids* are kept in memory, if there are any: the broker has the rest.
+        """
         async with self._turn, exclusively(self._connection, self._topology.looking) as channel:
-            look = _Look(channel, self._topology.parked)
-            await look.fetch(limit)
+            look = _Look(channel, self._topology.parked, self._clock)
+            await look.fetch(limit, ids)
             yield look
             await look.give_back()
 
@@ -99,15 +101,17 @@ class Parking:
 class _Look:
     """What is in a queue, held unacknowledged on one channel."""
 
-    def __init__(self, channel: Channel, queue: str) -> None:
+    def __init__(self, channel: Channel, queue: str, clock: Clock) -> None:
         self._channel = channel
         self._queue = queue
+        self._clock = clock
         self._tags: list[str] = []
         self._removed = 0
         self._left_there = 0
-        self.held: list[DeliveredMessage] = []
+        self._held = 0
+        self.kept: list[tuple[DeliveredMessage, Parked]] = []
 
-    async def fetch(self, limit: int | None) -> None:
+    async def fetch(self, limit: int | None, ids: set[str] | None) -> None:
         """
         Fetch page by page, each with a consumer of its own: a quorum queue gives one no more than 2,000.
 
@@ -118,7 +122,7 @@ class _Look:
         with translated("look into the parking", needs="read"):
             await self._channel.basic_qos(prefetch_count=page, timeout=CALL_SECONDS)
             while waiting := await self._waiting():
-                if limit is not None and len(self.held) >= limit:
+                if limit is not None and self._held >= limit:
                     self._left_there = waiting
                     break
                 self._tags.append(uuid4().hex)
@@ -128,7 +132,11 @@ class _Look:
                 try:
                     for _ in range(min(waiting, page)):
                         async with asyncio.timeout(PATIENCE):
-                            self.held.append(await arrived.get())
+                            raw = await arrived.get()
+                        self._held += 1
+                        item = parked_of(raw, now=self._clock.time())
+                        if ids is None or item.id in ids:
+                            self.kept.append((raw, item))
                 except TimeoutError:
                     if await self._waiting():
                         raise
@@ -146,7 +154,7 @@ class _Look:
 
         Closing the channel gives it back as well, but some time later.
         """
-        left = len(self.held) - self._removed
+        left = self._held - self._removed
         if not left:
             return
         with suppress(QueueUnavailable), translated("give back parked messages"):
