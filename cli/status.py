@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cli.compose.deployment import open_deployment
+from cli.compose.workers import time_at
 from cli.failures import run_async
 from cli.options import AsJson
 from cli.output import duration, moment, print_json, print_table
@@ -21,6 +22,7 @@ from shared.logs import configure_logging
 from shared.queue.port import Depth, EventQueue
 from shared.quota.port import Hold, Snapshot, Usage, WorkerSeen
 from shared.settings import Settings, load_settings
+from workers.clocks import ALARM_SECONDS, REMEDY
 from workers.other_corps import MOST_LOOKED_AT, parked_by_corp
 from workers.policy import SHARED_QUEUE_REMEDY
 
@@ -41,18 +43,22 @@ async def _status(*, as_json: bool) -> None:
         async with open_deployment(settings, onlooker=True) as deployment:
             depths = [*await deployment.queue.depths(ages=True), *spooled]
             snapshot = await deployment.quota.snapshot()
+            now = await time_at(deployment.state)
+            ahead = CLOCK.time() - now
             others = await _others(deployment.queue, settings.corp_id) if _parked(depths) and settings.corp_id else {}
     except QueueUnavailable:
         if spooled and not as_json:
             print_table(_queue(spooled))  # an outage is when this is looked for
         raise
     if as_json:
-        print_json(_document(depths, snapshot, others, unread))
+        print_json({**_document(depths, snapshot, others, unread), "clock_ahead_of_state_seconds": round(ahead, 1)})
         return
     console = Console()
     print_table(_queue(depths))
     print_table(_quota(snapshot.usage))
-    print_table(_workers(snapshot.workers))
+    print_table(_workers(snapshot.workers, now))
+    if abs(ahead) >= ALARM_SECONDS:
+        console.print(f"{_skew(ahead)} {REMEDY}", style="yellow", markup=False)
     for hold in snapshot.holds:
         console.print(_hold(hold, settings.time_zone), style="yellow", markup=False)
     if not snapshot.holds:
@@ -165,10 +171,14 @@ def _quota(usages: Sequence[Usage]) -> Table:
     return table
 
 
-def _workers(workers: Sequence[WorkerSeen]) -> Table:
+def _skew(ahead: float) -> str:
+    return f"This machine's clock is {duration(abs(ahead))} {'ahead of' if ahead > 0 else 'behind'} the state's."
+
+
+def _workers(workers: Sequence[WorkerSeen], now: float) -> Table:
     table = _table("Processes that call WeCom", "seen", "channels file")
     for worker in workers:
-        table.add_row(worker.name, f"{duration(max(0.0, CLOCK.time() - worker.seen))} ago", worker.file)
+        table.add_row(worker.name, f"{duration(max(0.0, now - worker.seen))} ago", worker.file)
     return table
 
 

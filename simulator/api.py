@@ -9,6 +9,7 @@ import asyncio
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from email.utils import formatdate
 from typing import Any
 
 import orjson
@@ -217,8 +218,10 @@ class CgiBin:
     async def _deliver(self, arrival: Arrival, payload: dict[str, Any]) -> web.StreamResponse:
         request, rule = arrival.request, arrival.rule
         body = orjson.dumps(payload)
+        now = self._scenario.clock.time() + (rule.seconds if rule and rule.fault is Fault.DATE else 0.0)
         headers = {
             "Content-Type": _JSON,
+            "Date": formatdate(now, usegmt=True),
             "error-code": str(payload["errcode"]),
             "error-msg": payload["errmsg"].strip(),
         }
@@ -237,7 +240,7 @@ class CgiBin:
                 return await slow(request, body, headers, rule.seconds)
             case Fault.RESET | Fault.RESET_AFTER:
                 return reset(request)
-            case Fault.ERRCODE | Fault.NO_EFFECT:
+            case Fault.ERRCODE | Fault.NO_EFFECT | Fault.DATE:
                 return web.Response(body=body, headers=headers)
 
 

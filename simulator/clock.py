@@ -1,4 +1,8 @@
-"""The scenario's clock: real time that a test may push forward, so that nobody waits for a token to expire."""
+"""
+The scenario's clock: real time that a test may push forward, so that nobody waits for a token to expire.
+
+Every answer tells it in its ``Date``.
+"""
 
 import time
 from collections.abc import Callable
@@ -14,6 +18,10 @@ class ScenarioClock:
     def time(self) -> float:
         """Return the scenario's Unix seconds."""
         return time.time() + self._offset
+
+    def set_ahead(self, seconds: float) -> None:
+        """Be so far ahead of this machine's clock, behind if negative; only before anything has happened."""
+        self._offset = seconds
 
     def advance(self, seconds: float) -> float:
         """Move time forward and return the new time. Time never goes back."""

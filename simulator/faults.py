@@ -28,6 +28,8 @@ class Fault(StrEnum):
     """Answer 200 with a proxy's error page."""
     FOREIGN = "foreign"
     """Answer 200 with JSON that is not WeCom's: an object without errcode."""
+    DATE = "date"
+    """Answer as always, with a Date that is ``seconds`` ahead; negative: behind."""
 
 
 @dataclass(slots=True, kw_only=True)

@@ -69,6 +69,7 @@ class Worker:
         Args:
             note: Writes down how a delivery ended, before it is settled.
             handlers: What does the work of each lane; lanes without one are not served.
+            clock: WeCom's, as far as it is heard: ages of what happened there rest on it.
             wait_open: Returns once the APIs a lane's work needs may be called, so that nothing is taken meanwhile.
             grace: Seconds that work in hand is given after a stop.
         """
@@ -169,20 +170,14 @@ class Worker:
 
     async def _deliver(self, delivery: Delivery, settlements: asyncio.TaskGroup) -> None:
         """Handle one delivery, decide and settle. The only place that catches every exception."""
-        started = self._clock.time()
-        if is_stale(delivery.lane, delivery.message.first_seen, started):
-            self._reporter.delivered(delivery, None, Demote(), seconds=0.0)
-            await asyncio.shield(settlements.create_task(self._settle(delivery, Demote())))
-            return
+        started = asyncio.get_running_loop().time()
         work: Work | None = None
         task = Task.MARK
         outcome: Outcome | Verdict
         try:
             work = decode(delivery.message.body)
             task = task_of(work, delivery.lane)
-            if delivery.redelivered and task is Task.MARK:
-                await asyncio.sleep(SETTLE_SECONDS)  # or we might look before the last write of the dead is to be seen
-            outcome = await self._handlers[delivery.lane](work, delivery.message.failure)
+            outcome = await self._handle(delivery, work, task)
         except asyncio.CancelledError:
             await asyncio.shield(settlements.create_task(_release(delivery)))
             raise
@@ -191,10 +186,17 @@ class Worker:
                 self._reporter.unforeseen(error, delivery)
             now = self._clock.time()
             outcome = decide(error, task=task, work=work, message=delivery.message, now=now)
-        ended = self._clock.time()
-        self._reporter.delivered(delivery, work, outcome, seconds=ended - started)
-        entry = None if work is None else entry_for(delivery, work, outcome, at=ended)
+        seconds = asyncio.get_running_loop().time() - started
+        self._reporter.delivered(delivery, work, outcome, seconds=seconds)
+        entry = None if work is None else entry_for(delivery, work, outcome, at=self._clock.time())
         await asyncio.shield(settlements.create_task(self._settle(delivery, outcome, entry)))
+
+    async def _handle(self, delivery: Delivery, work: Work, task: Task) -> Outcome | Demote:
+        if is_stale(delivery.lane, work.created_at, self._clock.time()):
+            return Demote()
+        if delivery.redelivered and task is Task.MARK:
+            await asyncio.sleep(SETTLE_SECONDS)  # or we might look before the last write of the dead is to be seen
+        return await self._handlers[delivery.lane](work, delivery.message.failure)
 
     async def _settle(self, delivery: Delivery, outcome: Outcome | Verdict, entry: JournalEntry | None = None) -> None:
         """Carry out *outcome*, however long queue or journal cannot take it; what is lost to us comes again."""

@@ -1,5 +1,8 @@
 """One canonical log line and the counters for every delivery: how it ended, after how many attempts, how soon."""
 
+import time
+from typing import Final
+
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
@@ -8,9 +11,12 @@ from shared.domain.events import MarkWritten, RelationFound, Work
 from shared.queue.message import Failure
 from shared.queue.port import Delivery
 from workers.outcome import Outcome, Part
-from workers.policy import Demote, Park, Retry, Settle, Verdict
+from workers.policy import WELCOME_EXPIRED, Demote, Park, Retry, Settle, Verdict
 
 log = structlog.get_logger()
+
+SUMMARY_SECONDS: Final = 60.0
+"""Between two lines about welcomes that expired, however many they are."""
 
 _SECONDS = (0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 60, 300, 1800, 7200)
 
@@ -20,6 +26,8 @@ class DeliveryLog:
 
     def __init__(self, registry: CollectorRegistry, clock: Clock) -> None:
         self._clock = clock
+        self._unsaid = 0
+        self._said_at = -SUMMARY_SECONDS
         self._deliveries = Counter(
             "qudao_deliveries_total",
             "Deliveries by how they ended.",
@@ -73,6 +81,8 @@ class DeliveryLog:
                 say("mark.looked_at", result=outcome.result, reason=outcome.reason, channel=outcome.channel)
             case Outcome():
                 self._end(delivery, outcome.result, outcome.reason)
+                if outcome.reason == WELCOME_EXPIRED:
+                    self._expired()
                 if outcome.result == "marked":
                     self._marks.labels(outcome.channel).inc()
                 done = {
@@ -87,6 +97,8 @@ class DeliveryLog:
                     bound.error("delivery.done", **done, trouble=_failure(outcome.trouble))
             case Settle():
                 self._end(delivery, "settled", outcome.reason)
+                if outcome.reason == WELCOME_EXPIRED:
+                    self._expired()
                 bound.info("delivery.done", result="settled", reason=outcome.reason)
             case Retry():
                 self._count(delivery, "retried", _label(outcome.failure))
@@ -126,6 +138,14 @@ class DeliveryLog:
             error=type(error).__name__,
             frames=frames,
         )
+
+    def _expired(self) -> None:
+        """Say that welcomes went to nobody: the first at once, then at most once a minute how many there were."""
+        self._unsaid += 1
+        now = time.monotonic()
+        if now - self._said_at >= SUMMARY_SECONDS:
+            log.warning("welcome.expired", count=self._unsaid)
+            self._said_at, self._unsaid = now, 0
 
     def _end(self, delivery: Delivery, result: str, reason: str) -> None:
         self._count(delivery, result, reason)

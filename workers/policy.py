@@ -79,6 +79,9 @@ long as the API is held back, and goes on as soon as it is not.
 """
 
 
+WELCOME_EXPIRED: Final = "welcome_expired"
+"""Reason of a welcome whose twenty seconds were over before it could be sent."""
+
 NO_ATTEMPT: Final = (
     CallAborted,
     RateLimited,
@@ -124,16 +127,16 @@ class Demote:
 Verdict = Retry | Park | Settle | Demote
 
 
-def is_stale(lane: Lane, first_seen: float, now: float) -> bool:
-    """Tell whether a message of *lane*, accepted at *first_seen*, should go on in bulk; asked before any work."""
-    return lane is Lane.LIVE and now - first_seen >= STALE_SECONDS
+def is_stale(lane: Lane, created_at: float, now: float) -> bool:
+    """Tell whether work of *lane*, about what happened at *created_at*, should go on in bulk; asked before any."""
+    return lane is Lane.LIVE and now - created_at >= STALE_SECONDS
 
 
 def decide(error: Exception, *, task: Task, work: Work | None, message: Message, now: float) -> Verdict:
     """
     Return what happens to a delivery of *message* that failed with *error*.
 
-    *work* is None when it could not even be decoded, *now* is Unix seconds.
+    *work* is None when it could not even be decoded, *now* is Unix seconds by WeCom's clock.
     """
     failure = replace(describe(error), waits_for=_waits_for(error))
     attempts = message.attempts_at(failure)
@@ -217,7 +220,7 @@ def _decide_welcome(error: Exception, failure: Failure, *, attempts: int, age: f
     if isinstance(error, PermanentError) or (isinstance(error, UnknownCode) and attempts):
         return Park(failure=failure)  # nothing that changes in twenty seconds
     if age + 1 >= WELCOME_SECONDS:
-        return Settle(reason="welcome_expired")
+        return Settle(reason=WELCOME_EXPIRED)
     return Retry(delay=1, counted=not isinstance(error, NO_ATTEMPT), failure=failure)
 
 

@@ -24,6 +24,7 @@ class Services:
         corp: Whose work this is; another corp's is parked.
         wecom: The API client, bound to the lane the work came from.
         channels: The channels as configured.
+        clock: WeCom's, as far as it is heard.
         tags: Corp tags by name.
         media: The media ids of local files.
         looks: Second looks at relations.

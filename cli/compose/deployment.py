@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 from cli.times import CLOCK
 from ingress.spool.log import SpoolLog
 from ingress.spool.queue import Intake, spooled
+from shared.clock import HeardClock
 from shared.domain.channels.lock import LockedWays
 from shared.domain.errors import QueueUnavailable
 from shared.queue.port import EventQueue
@@ -38,6 +39,8 @@ class Deployment:
     queue: EventQueue
     quota: Valve
     state: SharedState
+    clock: HeardClock
+    """WeCom's, as the calls of this process hear it: what happened there is as old as it says."""
 
 
 @asynccontextmanager
@@ -88,6 +91,7 @@ async def open_deployment(
             queue=queue,
             quota=Valve(state.counters, state.notices, limits(settings), CLOCK),
             state=state,
+            clock=HeardClock(CLOCK),
         )
 
 

@@ -17,6 +17,7 @@ from shared.settings import Settings
 from shared.tasks import beside
 from shared.wecom.client import WeCom, open_wecom
 from shared.wecom.crypto import Keyring
+from workers.clocks import Clocks
 from workers.consumer import Worker
 from workers.delivery_log import DeliveryLog
 from workers.dispatch import endpoints_of, handlers_with
@@ -65,6 +66,7 @@ async def open_api(
         timeout=settings.api_timeout,
         proxy=settings.api_proxy.get_secret_value(),
         token_patience=TOKEN_PATIENCE if bounded else 0.0,
+        clock=deployment.clock,
     ) as wecom:
         yield wecom
 
@@ -75,30 +77,39 @@ async def open_worker(
 ) -> AsyncIterator[Worker]:
     """Yield a worker, ready to run; it goes by the channels as they are when a delivery comes."""
     reporter = DeliveryLog(registry, CLOCK)
-    media = Media(CLOCK, reporter.media)
+    clock = deployment.clock
+    media = Media(clock, reporter.media)
+    clocks = Clocks(registry, clock, CLOCK, deployment.state.tell_time)
     other_corps = OtherCorps(settings.corp_id)
     async with (
         open_api(settings, deployment, Lane.LIVE, bounded=True) as wecom,
         beside(media.keep(lambda: channels.current, wecom)),
         beside(expire(deployment.state.journal, settings.journal_days, CLOCK)),
         beside(other_corps.look_at_parking(deployment.queue)),
+        beside(clocks.watch()),
     ):
         services = Services(
             corp=settings.corp_id,
             wecom=wecom,
             channels=channels.current,
-            clock=CLOCK,
+            clock=clock,
             tags=Tags(),
             media=media,
-            looks=Looks(CLOCK),
+            looks=Looks(clock),
             journal=deployment.state.journal,
             count_part=reporter.part,
         )
+
+        async def wait_open(lane: Lane) -> None:
+            if clock.skew is None:
+                await wecom.prepare()  # or the first welcomes would be judged by a clock that nobody compared
+            await deployment.quota.wait_open(endpoints_of(lane, channels.current))
+
         yield Worker(
             queue=deployment.queue,
             handlers=handlers_with(services, lambda: channels.current, other_corps),
-            wait_open=lambda lane: deployment.quota.wait_open(endpoints_of(lane, channels.current)),
-            clock=CLOCK,
+            wait_open=wait_open,
+            clock=clock,
             reporter=reporter,
             grace=settings.stop_grace,
             note=deployment.state.journal.note,
@@ -114,7 +125,7 @@ async def open_surveyor(settings: Settings, deployment: Deployment, channels: Ch
             wecom=wecom,
             queue=deployment.queue,
             channels=channels,
-            clock=CLOCK,
+            clock=deployment.clock,
             tags=Tags(),
             journal=deployment.state.journal,
         )

@@ -27,8 +27,13 @@ async def running_workers(settings: Settings) -> list[WorkerSeen]:
 
 async def running_processes(state: SharedState) -> list[WorkerSeen]:
     """Return all who use *state*, or did until just now."""
-    now = CLOCK.time()
+    now = await time_at(state)
     return [each for each in (await state.counters.snapshot()).workers if now - each.seen < _ALIVE_SECONDS]
+
+
+async def time_at(state: SharedState) -> float:
+    """Return Unix seconds by the clock that what is in *state* was stamped with."""
+    return CLOCK.time() if state.tell_time is None else await state.tell_time()
 
 
 def file_line(workers: Sequence[WorkerSeen], channels: Channels) -> str:

@@ -59,7 +59,7 @@ class SkipReason(StrEnum):
     """Somebody edited the relation in a client, and the customer did not come anew."""
     NO_CODE = "no_code"
     """The event carries no WelcomeCode."""
-    EXPIRED = "expired"
+    EXPIRED = "welcome_expired"
     """The WelcomeCode is 20 seconds old or older."""
     NO_WELCOME = "no_welcome"
     """The channel, or every channel, has no welcome."""

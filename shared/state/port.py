@@ -1,5 +1,6 @@
 """The state of a deployment, whichever database it is in."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from shared.quota.notices import Notices
@@ -21,6 +22,7 @@ class SharedState:
         journal: What was done to whom.
         ways: The contact ways of the channels.
         tables: All of it, to be copied.
+        tell_time: Returns Unix seconds by the state's own clock; None where that is this machine's.
     """
 
     name: str
@@ -29,3 +31,4 @@ class SharedState:
     journal: CustomerJournal
     ways: WayStore
     tables: StateTables
+    tell_time: Callable[[], Awaitable[float]] | None = None

@@ -2,10 +2,11 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from typing import Final, TypeVar
 from weakref import WeakValueDictionary
 
-from shared.domain.errors import QudaoError, QueueUnavailable, TokenRefused, TransientError
+from shared.domain.errors import QudaoError, QueueUnavailable, TokenMissing, TokenRefused, TransientError
 from shared.domain.events import Lane
 from shared.domain.ids import ExternalUserId, StaffUserId
 from shared.quota.port import Quota
@@ -71,6 +72,11 @@ class Calls:
         except TokenRefused:
             pass
         return await self._attempt(endpoint, staff, lane, prepare, token_is_new=True)
+
+    async def prepare(self) -> None:
+        """Fetch a token if there is none; a failure is told by the next call."""
+        with suppress(TokenMissing):
+            await self._tokens.prepare()
 
     def waited(self, endpoint: str, lane: Lane) -> float:
         """Return how many seconds the last call of *endpoint* for *lane* waited until it might be made."""

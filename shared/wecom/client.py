@@ -11,6 +11,7 @@ from typing import Final
 
 import aiohttp
 
+from shared.clock import HeardClock
 from shared.domain.channels.ways import ContactWayType, Scene, Way
 from shared.domain.errors import TooEarly, TransientError
 from shared.domain.events import Lane
@@ -100,6 +101,10 @@ class WeCom:
             return None if body is None else Request(endpoint=endpoint, body=body, staff=staff)
 
         return await self._calls.send_prepared(endpoint, staff, self._lane, request) is not None
+
+    async def prepare(self) -> None:
+        """Fetch a token if there is none, and so hear what time it is at WeCom; a failure is told by the next call."""
+        await self._calls.prepare()
 
     # Members and customers
 
@@ -416,13 +421,14 @@ async def open_wecom(
     timeout: float = 10.0,
     proxy: str = "",
     token_patience: float = 0.0,
+    clock: HeardClock | None = None,
 ) -> AsyncIterator[WeCom]:
     """
     Yield a client for *corp* with its own connections, which are closed at the end.
 
     *in_flight* is the quota's, per API: it sizes the connection pool. *timeout* is for one call, in seconds.
     *proxy* is an HTTP proxy for every call, with its credentials. *token_patience* is for how many seconds a call waits
-    while no token can be had.
+    while no token can be had. *clock* hears what time it is at WeCom.
     """
     connector = aiohttp.TCPConnector(limit=in_flight * _APIS_AT_ONCE)
     async with aiohttp.ClientSession(
@@ -433,7 +439,7 @@ async def open_wecom(
     ) as session:
         # aiohttp would send a GET again by itself when its connection breaks: a call that no permit covers.
         session._retry_connection = False  # noqa: SLF001 - there is no public switch
-        transport = Transport(session, base_url, timeout=timeout)
+        transport = Transport(session, base_url, timeout=timeout, clock=clock)
         tokens = TokenSource(transport, corp, corp_secret)
         yield WeCom(Calls(transport=transport, tokens=tokens, quota=quota, token_patience=token_patience), lane)
 

@@ -10,13 +10,16 @@ import io
 import json
 import mimetypes
 import re
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from email.utils import parsedate_to_datetime
 from typing import Final
 
 import aiohttp
 import orjson
 
+from shared.clock import HeardClock
 from shared.domain.errors import PermanentError, TransientError
 from shared.wecom.errcodes import NOT_WECOMS
 
@@ -79,13 +82,31 @@ class Request:
         return f"Request({self.endpoint})"
 
 
-class Transport:
-    """Exchanges requests for answers with the WeCom at *base_url*, each within *timeout* seconds."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Reply:
+    """What came back, and when on the steady clock its head did."""
 
-    def __init__(self, session: aiohttp.ClientSession, base_url: str, *, timeout: float = 10.0) -> None:
+    status: int
+    date: str
+    asked: float
+    answered: float
+    raw: bytes = field(repr=False)
+
+
+class Transport:
+    """
+    Exchanges requests for answers with the WeCom at *base_url*, each within *timeout* seconds.
+
+    What time it is at WeCom, by the answers, is told to *clock*.
+    """
+
+    def __init__(
+        self, session: aiohttp.ClientSession, base_url: str, *, timeout: float = 10.0, clock: HeardClock | None = None
+    ) -> None:
         self._session = session
         self._base = f"{base_url.rstrip('/')}/cgi-bin"
         self._timeout = timeout
+        self._clock = clock
 
     async def exchange(self, request: Request, secrets: Mapping[str, str]) -> Answer:
         """
@@ -94,14 +115,19 @@ class Transport:
         Raises:
             TransientError: No answer of WeCom's came, which is JSON with status 200; whether it acted is unknown.
         """
-        status, raw = await self._fetch(request, secrets)
-        if status != 200:
-            raise TransientError(request.endpoint, meaning=_STATUS.get(status, f"HTTP {status}: {NOT_WECOMS}"))
-        return read_answer(request.endpoint, raw)
+        reply = await self._fetch(request, secrets)
+        if reply.status != 200:
+            said = _STATUS.get(reply.status, f"HTTP {reply.status}: {NOT_WECOMS}")
+            raise TransientError(request.endpoint, meaning=said)
+        answer = read_answer(request.endpoint, reply.raw)
+        if self._clock is not None and "errcode" in answer and (told := _time_of(reply.date)) is not None:
+            self._clock.heard(told, reply.asked, reply.answered)
+        return answer
 
-    async def _fetch(self, request: Request, secrets: Mapping[str, str]) -> tuple[int, bytes]:
+    async def _fetch(self, request: Request, secrets: Mapping[str, str]) -> _Reply:
         data = _payload(request)
         timeout = self._timeout + (len(request.upload.content) / _UPLOAD_BYTES_A_SECOND if request.upload else 0.0)
+        asked = time.monotonic()
         try:
             async with (
                 asyncio.timeout(timeout),
@@ -114,7 +140,14 @@ class Transport:
                     allow_redirects=False,
                 ) as response,
             ):
-                return response.status, await _whole(response)
+                answered = time.monotonic()
+                return _Reply(
+                    status=response.status,
+                    date=response.headers.get("Date", ""),
+                    asked=asked,
+                    answered=answered,
+                    raw=await _whole(response),
+                )
         except _TooLarge:
             reason = f"an answer larger than {MOST_BYTES // 2**20} MB: {NOT_WECOMS}"
         except TimeoutError:
@@ -127,6 +160,14 @@ class Transport:
             reason = f"no answer: {type(error).__name__}"
         # Raised out here, so that the error above is neither cause nor context: it quotes the URL.
         raise TransientError(request.endpoint, meaning=reason)
+
+
+def _time_of(date: str) -> float | None:
+    """Return the time that a Date header tells, in Unix seconds; None when it tells none."""
+    try:
+        return parsedate_to_datetime(date).timestamp()
+    except (ValueError, OverflowError):
+        return None
 
 
 class _TooLarge(Exception):

@@ -37,6 +37,11 @@ async def open_state(
         ways = PostgresWays(database, corp)
         for part in (journal, ways):
             await part.prepare()
+
+        async def tell_time() -> float:
+            (row,) = await database.fetch("SELECT qudao_now() AS now")
+            return float(row["now"])
+
         yield SharedState(
             name=await quota.store(),
             counters=quota,
@@ -44,4 +49,5 @@ async def open_state(
             journal=journal,
             ways=ways,
             tables=PostgresTables(database, corp),
+            tell_time=tell_time,
         )

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -321,7 +322,7 @@ async def test_a_stale_message_makes_room():
         return MARKED
 
     bench = Bench(handler)
-    old = message_for(added(1), now=CLOCK.time() - STALE_SECONDS)
+    old = message_for(replace(added(1), created_at=int(CLOCK.time() - STALE_SECONDS)), now=CLOCK.time())
     await bench.queue.publish(old, [Lane.LIVE])
     await bench.publish(2)
     async with bench.running():
