@@ -2,6 +2,8 @@
 
 import io
 import re
+import time
+from email.utils import parsedate_to_datetime
 
 import aiohttp
 import pytest
@@ -26,6 +28,21 @@ async def test_s01_an_unknown_path_is_404_and_empty(path: str) -> None:
     """What does not exist gets HTTP 404 and an empty body."""
     async with rig() as r, r.client.session.post(path) as response:
         assert (response.status, await response.read()) == (404, b"")
+
+
+@pytest.mark.parametrize("ahead", [-7200.0, 0.0, 7200.0])
+async def test_s39_every_answer_tells_the_scenarios_time(ahead: float) -> None:
+    """The Date is that of the scenario's clock, unless a fault gives it another."""
+    async with rig() as r:
+        r.simulator.clock.set_ahead(ahead)
+
+        async def told() -> float:
+            async with r.client.session.get("/cgi-bin/getcallbackip") as response:
+                return parsedate_to_datetime(response.headers["Date"]).timestamp()
+
+        assert abs(await told() - time.time() - ahead) < 5
+        r.simulator.fail("date", count=1, seconds=-600)
+        assert abs(await told() - time.time() - ahead + 600) < 5
 
 
 async def test_s01_an_error_is_http_200_with_json_and_headers() -> None:
