@@ -1,4 +1,4 @@
-# The targets of docs: setup, demo, test, check, lock. Needs Python 3.11 to 3.14, make and the package registries.
+# The targets of docs: setup, demo, test, faults, check, lock. Needs Python 3.11 to 3.14, make and the package registries.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -7,7 +7,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no
 SELF := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --no-index
 VERIFY := $(BIN)/python -m pip check
 
-.PHONY: setup demo test fuzz check lint lock clean
+.PHONY: setup demo test fuzz faults check lint lock clean
 
 setup: $(VENV)/.dev
 
@@ -55,6 +55,14 @@ fuzz:
 $(VENV)/.fuzz: $(VENV)/.dev requirements-fuzz.txt
 	$(INSTALL) --requirement requirements-fuzz.txt
 	@touch $@
+
+# Kills, stops, starves and cuts off everything that can be, and judges what became of every customer: docs/reliability.md.
+CYCLES ?= 60
+SEED ?= 1
+FAULT ?=
+JSON ?=
+faults: $(VENV)/.dev
+	$(BIN)/python -m tests.faults --cycles $(CYCLES) --seed $(SEED) --fault "$(FAULT)" $(if $(JSON),--json $(JSON))
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .

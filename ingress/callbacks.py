@@ -22,6 +22,7 @@ from ingress.spool.queue import Intake
 from shared.clock import Clock
 from shared.domain.errors import CallbackRejected, QueueUnavailable
 from shared.domain.events import Event, UnknownEvent, Unreadable, Work, lanes_of
+from shared.faults import passing
 from shared.queue.message import Message, message_for
 from shared.summaries import Summaries
 from shared.web.connections import connection_of
@@ -122,6 +123,7 @@ class Callbacks:
         reason, first = "", True
         try:
             first = await self._once.publish(message, lanes_of(event))
+            passing("ingress.published")
         except QueueUnavailable as error:
             reason = str(error)
         except Exception as error:  # noqa: BLE001 - a bug of ours: as if the queue were away

@@ -26,6 +26,10 @@ class Tokens:
         self._tokens: dict[str, Token] = {}
         self._latest: dict[int, str] = {}
 
+    def issued(self) -> list[str]:
+        """Return every token that was issued here, whatever became of it."""
+        return list(self._tokens)
+
     def knows(self, value: str) -> bool:
         """Tell whether *value* was issued here, whatever became of it."""
         return value in self._tokens

@@ -14,28 +14,7 @@ import structlog
 
 from tests import fonts
 from tests.postgres import pooler, programs, servers
-from tests.rabbitmq.brokers import AnyBroker, provide, running_broker
-
-DELETE_QUEUES = """
-AtLeastOnce = fun(Q) ->
-    rabbit_misc:table_lookup(amqqueue:get_arguments(Q), <<"x-dead-letter-strategy">>) =:= {longstr, <<"at-least-once">>}
-end,
-Expected = length(lists:filter(AtLeastOnce, rabbit_amqqueue:list())),
-Wait = fun(_, 0) -> late;
-          (Again, Left) ->
-    case catch proplists:get_value(active, supervisor:count_children(rabbit_fifo_dlx_sup)) of
-        Expected -> timer:sleep(100);
-        _ -> timer:sleep(20), Again(Again, Left - 1)
-    end
-end,
-Wait(Wait, 250),
-[rabbit_amqqueue:delete(Q, false, false, <<"test">>) || Q <- rabbit_amqqueue:list()],
-ok
-""".replace("\n", " ")
-"""
-Deletes every queue once those that dead-letter at least once have found their leader after a restart: RabbitMQ 3.10
-loses the supervisor of dead-lettering when one is deleted in that moment, and fails with INTERNAL_ERROR for good.
-"""
+from tests.rabbitmq.brokers import DELETE_QUEUES, AnyBroker, provide, running_broker
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -24,6 +24,7 @@ import structlog
 from shared.clock import Clock
 from shared.domain.errors import DeliveryLost, QudaoError, QueueUnavailable
 from shared.domain.events import Lane, Task, Work, task_of
+from shared.faults import passing
 from shared.queue.message import Failure, decode, message_for
 from shared.queue.port import LOOK_SECONDS, Consumer, Delivery, EventQueue
 from shared.quota.port import SETTLE_SECONDS
@@ -170,6 +171,7 @@ class Worker:
 
     async def _deliver(self, delivery: Delivery, settlements: asyncio.TaskGroup) -> None:
         """Handle one delivery, decide and settle. The only place that catches every exception."""
+        passing("delivery.taken")
         started = asyncio.get_running_loop().time()
         work: Work | None = None
         task = Task.MARK
@@ -188,6 +190,7 @@ class Worker:
             outcome = decide(error, task=task, work=work, message=delivery.message, now=now)
         seconds = asyncio.get_running_loop().time() - started
         self._reporter.delivered(delivery, work, outcome, seconds=seconds)
+        passing("delivery.handled")
         entry = None if work is None else entry_for(delivery, work, outcome, at=self._clock.time())
         await asyncio.shield(settlements.create_task(self._settle(delivery, outcome, entry)))
 
@@ -204,7 +207,9 @@ class Worker:
         async def settle() -> None:
             if entry is not None:
                 await self._note(entry)
+                passing("delivery.noted")
             await self._settle_once(delivery, outcome)
+            passing("delivery.settled")
 
         try:
             await _insist(settle, self._over, told=lambda error: _say_failed(delivery, error))

@@ -8,6 +8,7 @@ from ingress.spool.file import Spooled, SpoolFile
 from ingress.spool.log import SpoolLog
 from shared.clock import Clock
 from shared.domain.errors import QueueUnavailable
+from shared.faults import passing
 from shared.queue.port import EventQueue
 
 AT_ONCE: Final = 128
@@ -44,6 +45,7 @@ async def drain(file: SpoolFile, queue: EventQueue, clock: Clock, told: SpoolLog
             items = items[:LATE_AT_ONCE]
         done = await _publish(items, queue)
         if done:
+            passing("spool.published")
             await file.remove(done)
             told.gave(len(done))
         elif until_empty and not items:

@@ -22,6 +22,7 @@ from ingress.spool.log import SpoolLog
 from shared.clock import Clock
 from shared.domain.errors import ConfigurationError, QueueUnavailable
 from shared.domain.events import Lane
+from shared.faults import passing
 from shared.queue.message import Message
 from shared.queue.port import EventQueue
 from shared.tasks import beside
@@ -83,6 +84,7 @@ class SpooledQueue:
                 await self._own().insert((message, lanes))
             except QueueUnavailable as refused:
                 raise QueueUnavailable(f"{error}; {refused}") from error
+            passing("spool.inserted")
             self._told.took(str(error))
 
     async def check(self) -> None:

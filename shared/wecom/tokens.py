@@ -6,6 +6,7 @@ from typing import Final
 
 from shared.domain.errors import RateLimited, TokenMissing, TransientError, WeComError
 from shared.domain.ids import CorpId
+from shared.faults import passing
 from shared.wecom.errcodes import GETTOKEN, failure_in
 from shared.wecom.transport import Request, Transport
 
@@ -128,6 +129,7 @@ class TokenSource:
     async def _asked(self) -> _Token:
         asked_at = self._fetched_at = _now()
         answer = await self._transport.exchange(self._request, self._secret)
+        passing("token.fetched")
         if (failure := failure_in(GETTOKEN, answer)) is not None:
             raise failure
         value, lifetime = answer.get("access_token"), answer.get("expires_in")

@@ -20,6 +20,27 @@ from tests import debian
 from tests.rabbitmq import version4 as rabbitmq4
 from tests.rabbitmq.node import Broker, Installation, NoBrokerError, free_ports
 
+DELETE_QUEUES = """
+AtLeastOnce = fun(Q) ->
+    rabbit_misc:table_lookup(amqqueue:get_arguments(Q), <<"x-dead-letter-strategy">>) =:= {longstr, <<"at-least-once">>}
+end,
+Expected = length(lists:filter(AtLeastOnce, rabbit_amqqueue:list())),
+Wait = fun(_, 0) -> late;
+          (Again, Left) ->
+    case catch proplists:get_value(active, supervisor:count_children(rabbit_fifo_dlx_sup)) of
+        Expected -> timer:sleep(100);
+        _ -> timer:sleep(20), Again(Again, Left - 1)
+    end
+end,
+Wait(Wait, 250),
+[rabbit_amqqueue:delete(Q, false, false, <<"test">>) || Q <- rabbit_amqqueue:list()],
+ok
+""".replace("\n", " ")
+"""
+Deletes every queue once those that dead-letter at least once have found their leader after a restart: RabbitMQ 3.10
+loses the supervisor of dead-lettering when one is deleted in that moment, and fails with INTERNAL_ERROR for good.
+"""
+
 
 class DockerBroker:
     """The official image, where there is no rabbitmq-server but a Docker engine."""

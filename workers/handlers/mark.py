@@ -40,6 +40,7 @@ from shared.domain.marks import (
     states_disagree,
 )
 from shared.domain.relations import Relation, remark_digest
+from shared.faults import passing
 from shared.queue.message import Failure
 from shared.state.journal import recognised
 from shared.wecom.client import MARK_TAG, REMARK, RelationWriter
@@ -111,9 +112,11 @@ class _Marking:
             if isinstance(decision, Skip):
                 return _skipped(decision, self._work)
         await self._part("remark", self._remark)
+        passing("mark.remarked")
         decision = self._decide(await self._view.last())
         if isinstance(decision, Mark) and decision.tags:
             await self._part("tags", self._tags)
+            passing("mark.tagged")
         return self._ended(decision)
 
     def _may_write(self, endpoint: str) -> bool:
@@ -273,6 +276,7 @@ class _View:
         try:
             wecom, work = self._services.wecom, self._work
             read = await wecom.get_relation(work.staff, work.customer, before=about_to_ask)
+            passing("mark.read")
             (self.seen,) = await recognised(self._services.journal, [read])
         except QudaoError as error:
             self.failure = error

@@ -12,6 +12,7 @@ from shared.domain.channels.model import Attachment
 from shared.domain.errors import AttachmentRefused, CallAborted, QudaoError, TooEarly, TransientError, WeComError
 from shared.domain.events import Work
 from shared.domain.marks import Skip, Welcome, decide_welcome
+from shared.faults import passing
 from shared.queue.message import Failure
 from shared.wecom.client import UPLOAD
 from shared.wecom.errcodes import MEDIA_GONE
@@ -63,6 +64,7 @@ async def _send(decision: Welcome, work: Work, services: Services) -> QudaoError
             raise trouble
         try:
             await services.wecom.send_welcome_msg(decision.welcome_code, text=decision.text, attachments=attachments)
+            passing("welcome.sent")
         except AttachmentRefused as error:
             forgotten = [services.media.forget(file, before=began) for file in files if error.errcode == MEDIA_GONE]
             if any(forgotten):

@@ -10,6 +10,7 @@ from aiormq.abc import DeliveredMessage
 from shared.amqp.connection import CALL_SECONDS, translated
 from shared.domain.errors import DeliveryLost, QueueUnavailable
 from shared.domain.events import Lane
+from shared.faults import passing
 from shared.queue.message import Failure, Message
 from shared.queue.port import DELIVERY_LIMIT, RETRY_DELAYS
 from shared.queue.rabbitmq.outbox import Outbox
@@ -149,6 +150,7 @@ class RabbitDelivery:
         """Put something in its place, once however often the acknowledgement is tried, and acknowledge it."""
         if not self._replaced:
             await publish()
+            passing("delivery.replaced")
             self._replaced = True
         await self._acknowledge()
 

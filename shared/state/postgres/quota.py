@@ -15,6 +15,7 @@ from typing import Any, Final, Self
 
 from shared.domain.errors import ConfigurationError, QueueUnavailable
 from shared.domain.events import Lane
+from shared.faults import passing
 from shared.postgres import Postgres
 from shared.quota.port import SETTLE_SECONDS, FileInUse, Limits, Snapshot, Usage, WorkerSeen, no_file
 from shared.quota.slots import ASKING, HEAD_START, LOOK_AGAIN, Answer, Lease, Reservations, Slot
@@ -162,6 +163,7 @@ class PostgresQuota:
         (row,) = await self._database.fetch(
             _EXCHANGE, self._corp, endpoint, self._worker, list(held), wanted, urgent, ages, *self._fixed
         )
+        passing("quota.granted")
         self.holds = max(self.holds, row["holds"])
         room_at = row["room_at"]
         answer = Answer(

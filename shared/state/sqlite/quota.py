@@ -18,6 +18,7 @@ from apsw import Connection
 from shared.clock import Clock
 from shared.domain.errors import QueueUnavailable
 from shared.domain.events import Lane
+from shared.faults import passing
 from shared.quota.port import FileInUse, Limits, Snapshot, WorkerSeen, no_file
 from shared.quota.slots import Answer, Lease, Reservations, Slot
 from shared.quota.turns import Turns
@@ -124,7 +125,9 @@ class SqliteQuota:
             ledger.forget(connection, request.endpoint, request.limits, now)
             return ledger.grant(connection, request, now), now
 
-        return await self._database.write(work)
+        answer = await self._database.write(work)
+        passing("quota.granted")
+        return answer
 
     async def _sign_off(self) -> None:
         """Settle, and forget this process unless calls of it still run: those end with it."""
