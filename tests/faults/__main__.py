@@ -17,8 +17,9 @@ from random import Random
 
 import orjson
 
-from tests.faults.kinds import KINDS, Kind
+from tests.faults.kind import Kind
 from tests.faults.round import Report, Servers, run_round
+from tests.faults.strikes.kinds import KINDS
 from tests.faults.table import figures, table
 from tests.postgres import programs
 from tests.postgres.servers import running_server

@@ -4,8 +4,7 @@ import asyncio
 import socket
 import struct
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
-from random import Random
+from contextlib import asynccontextmanager
 
 from tests.rabbitmq.node import free_ports
 
@@ -87,16 +86,3 @@ async def linked(host: str, port: int) -> AsyncIterator[Link]:
             server.close()
             link.open.set()
             link.reset()
-
-
-def jitter(random: Random) -> float:
-    """Return a delay of some tenths of a second."""
-    return random.uniform(0.02, 0.4)
-
-
-async def silent(link: Link, seconds: float) -> None:
-    """Let nothing through for *seconds*."""
-    link.open.clear()
-    with suppress(asyncio.CancelledError):
-        await asyncio.sleep(seconds)
-    link.open.set()

@@ -16,7 +16,7 @@ from simulator.corp import Follow
 from tests.faults import crowd
 from tests.faults.deployment import Deployment, Layout, deployed
 from tests.faults.judge import Judge, Verdict, leaks
-from tests.faults.kinds import Kind
+from tests.faults.kind import Kind
 from tests.postgres.servers import Server
 from tests.rabbitmq.brokers import AnyBroker
 

@@ -4,9 +4,10 @@ import asyncio
 from random import Random
 
 from tests.faults.deployment import Deployment, Layout
+from tests.faults.kind import Kind
 from tests.rabbitmq.brokers import AnyBroker
 
-WITH_BROKER = (Layout.MACHINE, Layout.SERVERS)
+OVER_BROKER = (Layout.MACHINE, Layout.SERVERS)
 ALARM = "rabbit_alarm:set_alarm({{resource_limit, %s, node()}, []}), ok"
 ALL_CLEAR = "rabbit_alarm:clear_alarm({resource_limit, %s, node()}), ok"
 DELETE = (
@@ -71,10 +72,10 @@ async def _away(random: Random) -> None:
     await asyncio.sleep(random.choice((0.0, 0.0, 2.0, 8.0)))
 
 
-FAULTS = {
-    "broker_killed": (broker_killed, WITH_BROKER),
-    "broker_restarted": (broker_restarted, WITH_BROKER),
-    "broker_frozen": (broker_frozen, WITH_BROKER),
-    "broker_alarm": (broker_alarm, WITH_BROKER),
-    "queue_deleted": (queue_deleted, WITH_BROKER),
-}
+KINDS = (
+    Kind(broker_killed, OVER_BROKER),
+    Kind(broker_restarted, OVER_BROKER),
+    Kind(broker_frozen, OVER_BROKER),
+    Kind(broker_alarm, OVER_BROKER),
+    Kind(queue_deleted, OVER_BROKER),
+)

@@ -5,9 +5,10 @@ import signal
 from random import Random
 
 from tests.faults.deployment import Deployment, Layout, Service
+from tests.faults.kind import Kind
 from tests.faults.points import INGRESS, REPLACED, SPOOLING, WORKER
 
-PASSED_WITHIN = 10.0
+PASSED_WITHIN = 6.0
 """Seconds in which a point must be passed, or the process is killed wherever it is."""
 
 
@@ -95,12 +96,13 @@ async def _dead(service: Service) -> bool:
     return False
 
 
-FAULTS = {
-    "kill_ingress": (kill_ingress, (Layout.MACHINE, Layout.SERVERS)),
-    "kill_worker": (kill_worker, (Layout.MACHINE, Layout.SERVERS)),
-    "kill_run": (kill_run, (Layout.FILE,)),
-    "kill_all": (kill_all, tuple(Layout)),
-    "kill_spooling": (kill_spooling, (Layout.MACHINE, Layout.SERVERS)),
-    "stop": (stop, tuple(Layout)),
-    "pause": (pause, tuple(Layout)),
-}
+OVER_BROKER = (Layout.MACHINE, Layout.SERVERS)
+KINDS = (
+    Kind(kill_ingress, OVER_BROKER, at_once=20),
+    Kind(kill_worker, OVER_BROKER, at_once=20),
+    Kind(kill_run, (Layout.FILE,), at_once=20),
+    Kind(kill_all, tuple(Layout), at_once=10),
+    Kind(kill_spooling, OVER_BROKER),
+    Kind(stop, tuple(Layout), at_once=12),
+    Kind(pause, tuple(Layout)),
+)

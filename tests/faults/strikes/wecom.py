@@ -5,6 +5,7 @@ from random import Random
 
 from simulator.faults import Fault
 from tests.faults.deployment import Deployment, Layout
+from tests.faults.kind import Kind
 
 APIS = ("externalcontact/get", "externalcontact/remark", "externalcontact/mark_tag", "externalcontact/send_welcome_msg")
 RULES = (
@@ -41,4 +42,4 @@ async def wecom(deployment: Deployment, random: Random) -> str:
     return f"{fault} {code} at {endpoint}, {rule.hits} times"
 
 
-FAULTS = {"wecom": (wecom, tuple(Layout))}
+KINDS = (Kind(wecom, tuple(Layout), at_once=12),)

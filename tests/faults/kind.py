@@ -1,17 +1,15 @@
-"""The kinds of faults there are, by name."""
+"""What a kind of fault is."""
 
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from typing import Final
 
 from tests.faults.deployment import Deployment, Layout
-from tests.faults.strikes import brokers, processes, wecom
 
 Strike = Callable[[Deployment, Random], Awaitable[str]]
-"""Strikes once; returns what was done at the moment when it is over."""
+"""Strikes once; returns what was done, at the moment when it is over."""
 
 
 @contextmanager
@@ -22,10 +20,10 @@ def in_folder(folder: Path) -> Iterator[Path]:
     yield work
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Kind:
     """
-    A kind of fault.
+    A kind of fault, called as what strikes.
 
     Attributes:
         layouts: The deployments that it can strike.
@@ -34,16 +32,13 @@ class Kind:
         place: Makes the working folder.
     """
 
-    name: str
     strike: Strike
     layouts: tuple[Layout, ...]
-    at_once: int = 6
+    at_once: int = 5
     proxied: bool = False
     place: Callable[[Path], AbstractContextManager[Path]] = in_folder
 
-
-KINDS: Final = {
-    name: Kind(name=name, strike=strike, layouts=layouts)
-    for family in (processes, brokers, wecom)
-    for name, (strike, layouts) in family.FAULTS.items()
-}
+    @property
+    def name(self) -> str:
+        """Return what it is called."""
+        return self.strike.__name__
