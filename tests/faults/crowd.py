@@ -21,6 +21,9 @@ welcome = "你好，欢迎！"
 
 [channels.shop]
 name = "南京路店"
+
+[channels.old]
+name = "老店"
 """
 NAME = "Qx7vN"
 """What every customer's name begins with, which no log may hold."""
@@ -31,7 +34,12 @@ HAND = "Hw3kZ勿动"
 EXPECTED = {
     "qd_expo26": Wanted(remark="展会26-{}", tags=("来源/展会",), welcome=True),
     "qd_shop": Wanted(remark="南京路店-{}"),
+    "qd_old": Wanted(remark="老店-{}"),
 }
+SCANNED = ("qd_expo26", "qd_shop")
+BACKFILL = ("backfill", "--channel", "old", "--json")
+"""Marks the customers whose code nobody scans any more."""
+
 
 PER_MINUTE, PER_HOUR, IN_FLIGHT, MINUTE, HOUR = 90, 1800, 3, 6.0, 60.0
 QUOTA = {
@@ -64,7 +72,7 @@ def company(seed: int, corp_id: str) -> Simulator:
         ),
         corp_id=corp_id,
     )
-    for state in EXPECTED:
+    for state in SCANNED:
         simulator.add_contact_way(state, ["lin.qiao", "zhou.yi"])
     return simulator
 
@@ -86,14 +94,14 @@ class Crowd:
 
     def old_customers(self, count: int) -> list[Follow]:
         """Put *count* customers in place whom nobody told us of, and return them."""
-        relations = self._simulator.populate(count, state="qd_shop")
+        relations = self._simulator.populate(count, state="qd_old")
         for relation in relations:
             relation.customer.name = self._name()
         return relations
 
     async def _scan(self) -> None:
         random = self._random
-        state = random.choice(list(EXPECTED))
+        state = random.choice(SCANNED)
         writes_after = random.expovariate(1.0) if random.random() < 0.25 else None
         scan = await self._simulator.scan(state=state, customer={"name": self._name()})
         if writes_after is not None:

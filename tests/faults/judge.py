@@ -20,7 +20,7 @@ ADDED = "add_external_contact"
 REMARK, TAG = "externalcontact/remark", "externalcontact/mark_tag"
 TOO_MUCH = (45009, 45033)
 COLLIDED = 45035
-"""Two calls at once for one relation: a backfill that comes upon somebody who is being marked. It harms nobody."""
+"""Two calls at once for one relation, as when a call goes on whose process died. It harms nobody."""
 
 APPLIED = {fault.value for fault in (Fault.TIMEOUT_AFTER, Fault.RESET_AFTER, Fault.SLOW_BODY)}
 """Faults of calls that were carried out."""

@@ -106,7 +106,7 @@ async def _run(kind: Kind, deployment: Deployment, strikes: int, random: Random,
         scanning = group.create_task(people.run())
         await _moved(simulator, time.time(), report, count=False)
         judge.add_old(people.old_customers(OLD))
-        await deployment.qudao("backfill", "--json")
+        await deployment.qudao(*crowd.BACKFILL)
         for _ in range(strikes):
             report.strikes.append(await kind.strike(deployment, random))
             await _moved(simulator, time.time(), report)
@@ -115,7 +115,7 @@ async def _run(kind: Kind, deployment: Deployment, strikes: int, random: Random,
         probe = people.old_customers(1)
         judge.add_old(probe)
         asked = time.time()
-        await deployment.qudao("backfill", "--json")
+        await deployment.qudao(*crowd.BACKFILL)
         await _until(lambda: probe[0].marked_at is not None, GOES_ON_WITHIN)
         report.recoveries["bulk"].append((probe[0].marked_at or time.time()) - asked)
         scanning.cancel()
