@@ -11,7 +11,7 @@ import argparse
 import asyncio
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from random import Random
 
@@ -67,8 +67,8 @@ def main() -> int:
         parser.error(f"no such fault: {', '.join(unknown)}")
     provide()
     programs.provide()
-    reports = []
-    with ExitStack() as stack:
+    reports: list[Report] = []
+    with ExitStack() as stack, suppress(KeyboardInterrupt):
         broker = stack.enter_context(running_broker())
         store = stack.enter_context(running_server())
         for kind, seed, strikes in rounds(given.cycles, given.seed, faults):
@@ -76,9 +76,9 @@ def main() -> int:
             broker.evaluate(DELETE_QUEUES)
             reports.append(report)
             say(report)
+            if given.json:
+                given.json.write_bytes(orjson.dumps(figures(reports), option=orjson.OPT_INDENT_2))
     print(table(reports))
-    if given.json:
-        given.json.write_bytes(orjson.dumps(figures(reports), option=orjson.OPT_INDENT_2))
     return int(any(report.problems() for report in reports))
 
 
