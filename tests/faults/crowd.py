@@ -1,6 +1,7 @@
 """The load: customers who scan, and members who write remarks of their own meanwhile."""
 
 import asyncio
+from pathlib import Path
 from random import Random
 
 from simulator import Simulator, SimulatorConfig
@@ -19,12 +20,20 @@ name = "展会26"
 tags = ["来源/展会"]
 welcome = "你好，欢迎！"
 
+[[channels.expo26.attachments]]
+image = "poster.png"
+
 [channels.shop]
 name = "南京路店"
 
 [channels.old]
 name = "老店"
 """
+WITH_NEW = f'{CHANNELS}\n[channels.new]\nname = "新渠道"\ntags = ["来源/展会"]\n'
+NEW = "qd_new"
+"""State of a channel that the file has only later."""
+
+POSTER = b"\x89PNG\r\n\x1a\n poster"
 NAME = "Qx7vN"
 """What every customer's name begins with, which no log may hold."""
 
@@ -35,6 +44,7 @@ EXPECTED = {
     "qd_expo26": Wanted(remark="展会26-{}", tags=("来源/展会",), welcome=True),
     "qd_shop": Wanted(remark="南京路店-{}"),
     "qd_old": Wanted(remark="老店-{}"),
+    NEW: Wanted(remark="新渠道-{}", tags=("来源/展会",)),
 }
 SCANNED = ("qd_expo26", "qd_shop")
 BACKFILL = ("backfill", "--channel", "old", "--json")
@@ -51,6 +61,19 @@ QUOTA = {
     "QUDAO_API_TIMEOUT": "4",
 }
 """As much as WeCom allows here, to the last call: one too many is refused, and seen."""
+
+
+def furnish(folder: Path) -> None:
+    """Put into *folder* what a deployment needs there."""
+    (folder / "channels.toml").write_text(CHANNELS, encoding="utf-8")
+    (folder / "poster.png").write_bytes(POSTER)
+
+
+def replace_channels(folder: Path, mark: float) -> None:
+    """Put the file with the new channel in the place of the other; *mark* makes it another file than before."""
+    beside = folder / "channels.new"
+    beside.write_text(f"{WITH_NEW}# {mark}\n", encoding="utf-8")
+    beside.replace(folder / "channels.toml")
 
 
 def company(seed: int, corp_id: str) -> Simulator:
@@ -72,7 +95,7 @@ def company(seed: int, corp_id: str) -> Simulator:
         ),
         corp_id=corp_id,
     )
-    for state in SCANNED:
+    for state in (*SCANNED, NEW):
         simulator.add_contact_way(state, ["lin.qiao", "zhou.yi"])
     return simulator
 

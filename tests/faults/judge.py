@@ -17,6 +17,9 @@ from simulator.faults import Fault
 from simulator.journal import Kind
 
 ADDED = "add_external_contact"
+TAKEN_FOR_SPAM = 40201
+"""Answer to a remark that is then written without the customer's name."""
+
 REMARK, TAG = "externalcontact/remark", "externalcontact/mark_tag"
 TOO_MUCH = (45009, 45033)
 COLLIDED = 45035
@@ -97,7 +100,9 @@ class Judge:
         writes = Counter(
             (call.endpoint, call.userid, call.external_userid)
             for call in self._simulator.journal.calls()
-            if call.endpoint in (REMARK, TAG) and (call.code == 0 or call.note in APPLIED)
+            if call.endpoint in (REMARK, TAG)
+            and (call.code == 0 or call.note in APPLIED)
+            and call.note != Fault.NO_EFFECT
         )
         for relation in self._simulator.corp.relations():
             who = f"{relation.key[0]}/{relation.key[1]}"
@@ -128,8 +133,11 @@ class Judge:
 
     def _what_is_wrong(self, relation: Follow) -> str:
         wanted = self._expected[relation.state]
+        allowed = {wanted.remark.format(relation.customer.name)}
+        if self._simulator.journal.find(endpoint=REMARK, code=TAKEN_FOR_SPAM, external_userid=relation.key[1], limit=1):
+            allowed.add(wanted.remark.removesuffix("-{}"))
         for write in relation.remarks:
-            if write.by is Writer.API and write.remark != wanted.remark.format(relation.customer.name):
+            if write.by is Writer.API and write.remark not in allowed:
                 return f"a wrong remark: {write.remark}"
         if found := set(self._tags(relation)) - set(wanted.tags):
             return f"wrong tags: {found}"

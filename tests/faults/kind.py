@@ -30,6 +30,9 @@ class Kind:
         at_once: Strikes in one round.
         proxied: Whether the network goes by a proxy.
         place: Makes the working folder.
+        patience: Seconds after the last strike in which everybody accepted must be done: what is busy twice waits for
+            a minute.
+        drawn: Whether it is among those that a campaign chooses from.
     """
 
     strike: Strike
@@ -37,6 +40,8 @@ class Kind:
     at_once: int = 5
     proxied: bool = False
     place: Callable[[Path], AbstractContextManager[Path]] = in_folder
+    patience: float = 150.0
+    drawn: bool = True
 
     @property
     def name(self) -> str:
