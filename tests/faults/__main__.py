@@ -9,6 +9,7 @@ its own, with which it can be run again. Exits with 1 when anything was wrong.
 
 import argparse
 import asyncio
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
@@ -65,6 +66,8 @@ def main() -> int:
     faults = given.fault.replace(",", " ").split()
     if unknown := set(faults) - KINDS.keys():
         parser.error(f"no such fault: {', '.join(unknown)}")
+    for number in (signal.SIGINT, signal.SIGTERM):  # in the background the first is not heard of itself
+        signal.signal(number, signal.default_int_handler)
     provide()
     programs.provide()
     reports: list[Report] = []
