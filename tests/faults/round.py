@@ -99,7 +99,7 @@ async def run_round(kind: Kind, seed: int, strikes: int, servers: Servers) -> Re
 
 async def _run(kind: Kind, deployment: Deployment, strikes: int, random: Random, report: Report) -> None:
     simulator = deployment.simulator
-    people = crowd.Crowd(simulator, random)
+    people = crowd.Crowd(simulator, Random(f"{report.fault}/{report.seed}/people"))
     judge = Judge(simulator, crowd.EXPECTED)
     await _started(deployment)
     async with asyncio.TaskGroup() as group:
