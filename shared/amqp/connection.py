@@ -22,13 +22,11 @@ from pamqp.exceptions import PAMQPException
 from yarl import URL
 
 from shared.amqp.rights import Right, refusal
+from shared.amqp.urls import hosts_in
 from shared.domain.errors import ConfigurationError, QudaoError, QueueUnavailable
 from shared.tasks import beside
 
 log = structlog.get_logger()
-
-HEARTBEAT: Final = 10
-"""Seconds; a link that swallows everything is noticed after about three of them (aiormq waits (10 + 1) x 3)."""
 
 CONNECT_SECONDS: Final = 5.0
 CALL_SECONDS: Final = 2.0
@@ -87,7 +85,7 @@ class AmqpConnection:
         Raises:
             ConfigurationError: *url* is not one. The text does not quote it: it holds a password.
         """
-        self._urls = [each.update_query(name=name) for each in _parse(url)]
+        self._urls = [each.update_query(name=name) for each in hosts_in(url)]
         random.shuffle(self._urls)
         self._name = name
         self._prepare = prepare
@@ -259,27 +257,6 @@ async def _is_blocked(connection: Connection) -> bool:
     except TimeoutError:
         return True
     return False
-
-
-def _parse(url: str) -> list[URL]:
-    """Return *url* once for each host it names."""
-    scheme, _, rest = url.partition("://")
-    authority, slash, path = rest.partition("/")
-    login, at, hosts = authority.rpartition("@")
-    return [_parse_one(f"{scheme}://{login}{at}{host}{slash}{path}") for host in hosts.split(",")]
-
-
-def _parse_one(url: str) -> URL:
-    try:
-        parsed = URL(url)
-        valid = parsed.scheme in ("amqp", "amqps") and bool(parsed.host) and parsed.port != 0
-    except ValueError:
-        valid = False
-    if not valid:
-        raise ConfigurationError(
-            ["the queue's URL must look like amqp://user:password@host:5672/vhost, its host a list such as a,b:5672"]
-        )
-    return parsed if "heartbeat" in parsed.query else parsed.update_query(heartbeat=str(HEARTBEAT))
 
 
 def _refusal(cause: BaseException | None) -> str:

@@ -12,8 +12,9 @@ import pytest
 from aio_pika.exceptions import ChannelInvalidStateError
 from structlog.testing import capture_logs
 
-from shared.amqp.connection import BLOCKED, HEARTBEAT, AmqpConnection, close_channel, translated
+from shared.amqp.connection import BLOCKED, AmqpConnection, close_channel, translated
 from shared.amqp.publisher import Publisher, Unroutable
+from shared.amqp.urls import HEARTBEAT
 from shared.domain.errors import ConfigurationError, QueueUnavailable
 from tests.rabbitmq.brokers import AnyBroker, free_ports
 
