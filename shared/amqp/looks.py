@@ -12,7 +12,7 @@ from shared.amqp.connection import close_channel, translated
 LOOK_SECONDS: Final = 2.0
 
 
-class Looks:
+class PassiveLooks:
     """Looks at queues over one connection, one at a time; the channel is replaced when a look fails."""
 
     def __init__(self, open_channel: Callable[[], Awaitable[Channel]]) -> None:

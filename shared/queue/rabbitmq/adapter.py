@@ -15,7 +15,7 @@ import structlog
 from aio_pika.abc import AbstractConnection
 
 from shared.amqp.connection import CALL_SECONDS, AmqpConnection, close_channel, open_channel, translated
-from shared.amqp.looks import Looks
+from shared.amqp.looks import PassiveLooks
 from shared.amqp.publisher import CONFIRM_SECONDS, Publisher
 from shared.clock import Clock, SystemClock
 from shared.domain.errors import ConfigurationError, QueueUnavailable
@@ -68,7 +68,7 @@ class RabbitQueue:
         self._topology = Topology(prefix=prefix, stale=stale)
         self._publishing = AmqpConnection(url, f"{prefix} publishing", self._prepare)
         self._consuming = AmqpConnection(url, f"{prefix} consuming")
-        self._looks = Looks(self._consuming.channel)
+        self._looks = PassiveLooks(self._consuming.channel)
         self._publisher = Publisher(self._publishing, seconds=confirm)
         self._outbox = Outbox(self._publishing, self._publisher, self._topology, clock, crowd)
         self._parking = Parking(self._consuming, self._outbox, self._topology, clock)
@@ -231,7 +231,7 @@ class RabbitQueue:
 
     async def _prepare(self, connection: AbstractConnection) -> None:
         """Declare the queues on every new connection: a broker may have been restored empty."""
-        looks = Looks(lambda: open_channel(connection))
+        looks = PassiveLooks(lambda: open_channel(connection))
         missing = await self._topology.waiting(looks) is None
         await looks.close()
         await self._topology.declare(lambda: open_channel(connection))

@@ -14,7 +14,7 @@ from aiormq.exceptions import ChannelAccessRefused
 from pamqp.commands import Basic
 
 from shared.amqp.connection import close_channel, said, translated
-from shared.amqp.looks import Looks
+from shared.amqp.looks import PassiveLooks
 from shared.domain.errors import ConfigurationError, QueueUnavailable
 from shared.domain.events import Lane
 from shared.queue.port import DELIVERY_LIMIT, RETRY_DELAYS, RETRY_SPREAD, STALE_SECONDS
@@ -202,7 +202,7 @@ class Topology:
         finally:
             await close_channel(channel)
 
-    async def waiting(self, looks: Looks) -> dict[Lane, int] | None:
+    async def waiting(self, looks: PassiveLooks) -> dict[Lane, int] | None:
         """Return how much waits in each lane; None when the queue of one is missing."""
         found = {}
         for lane in Lane:
