@@ -2,7 +2,9 @@
 
 import asyncio
 import os
+import secrets
 import signal
+import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -18,7 +20,6 @@ from tests.e2e.processes import QUDAO
 from tests.faults.proxy import Link, linked
 from tests.postgres.servers import Server
 from tests.rabbitmq.brokers import AnyBroker
-from tests.rabbitmq.node import free_ports
 
 DIE_AT = "QUDAO_TEST_DIE_AT"
 ENDED_WITHIN = 40.0
@@ -169,6 +170,17 @@ class Deployment:
         return found
 
 
+def _own_ports(count: int) -> list[int]:
+    """Return free ports that no connection is given while a service is away that comes back to its own."""
+    ports: list[int] = []
+    while len(ports) < count:
+        port = secrets.choice(range(10_000, 32_000))
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            ports.append(port)
+    return ports
+
+
 @asynccontextmanager
 async def deployed(
     layout: Layout,
@@ -184,7 +196,7 @@ async def deployed(
     quota: Mapping[str, str],
 ) -> AsyncIterator[Deployment]:
     """Run a deployment in *folder* against the *simulator* at *url*; all of it ends with the context."""
-    listen, *admin = free_ports(4)
+    listen, *admin = _own_ports(4)
     env = {
         "PATH": os.environ["PATH"],
         "HOME": str(folder),

@@ -5,6 +5,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -162,8 +163,9 @@ async def _metrics(deployment: Deployment) -> dict[str, str]:
     texts = {}
     async with aiohttp.ClientSession() as session:
         for name, port in deployment.admin_ports.items():
-            async with session.get(f"http://127.0.0.1:{port}/metrics") as answer:
-                texts[f"the metrics of {name}"] = await answer.text()
+            with suppress(aiohttp.ClientError):  # it ended, which is said elsewhere
+                async with session.get(f"http://127.0.0.1:{port}/metrics") as answer:
+                    texts[f"the metrics of {name}"] = await answer.text()
     return texts
 
 
