@@ -66,6 +66,10 @@ def translated(doing: str, needs: Right = "configure") -> Iterator[None]:
         raise QueueUnavailable(f"cannot {doing}: the broker does not answer") from exc
     except FAILURES as exc:
         raise QueueUnavailable(f"cannot {doing}: {refusal(exc, needs) or said(exc)}") from exc
+    except Exception as exc:
+        if type(exc) is Exception:  # what aiormq ends waits with on a channel that closed for no reason given
+            raise QueueUnavailable(f"cannot {doing}: the channel closed") from exc
+        raise
     finally:
         if _cancellations() > asked:
             raise asyncio.CancelledError

@@ -6,6 +6,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
+from aiormq.base import FutureStore
 
 from shared.amqp.connection import translated
 from shared.domain.errors import QueueUnavailable
@@ -75,3 +76,18 @@ async def test_time_that_runs_out_around_it_stays_a_timeout():
 
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(look(), 0.01)
+
+
+async def test_what_waits_on_a_channel_that_closed_for_no_reason_given_fails_with_its_name():
+    """aiormq ends such waits with a bare Exception, which nobody foresaw: it ended workers."""
+    waiting = FutureStore(asyncio.get_running_loop())
+    confirm = waiting.create_future()
+    await waiting.reject_all(None)
+    with pytest.raises(QueueUnavailable), translated("publish"):
+        await confirm
+
+
+async def test_a_bug_of_ours_is_not_taken_for_the_broker():
+    """It passes as it is."""
+    with pytest.raises(KeyError), translated("publish"):
+        raise KeyError
