@@ -49,6 +49,7 @@ class Service:
         self._folder = folder
         self._env = env
         self._process: asyncio.subprocess.Process | None = None
+        self._logged_before = 0
 
     @property
     def pid(self) -> int:
@@ -59,6 +60,7 @@ class Service:
     async def start(self, die_at: str = "") -> None:
         """Start it, perhaps to die at a marked point."""
         with self.log.open("ab") as log:
+            self._logged_before = log.tell()
             self._process = await asyncio.create_subprocess_exec(
                 QUDAO,
                 self._command,
@@ -116,7 +118,8 @@ class Service:
             self._process.kill()
             code = await self._process.wait()
         self.kills += how is signal.SIGKILL
-        self._note(code, -how if how is signal.SIGKILL else 0)
+        said_nothing = self.log.stat().st_size == self._logged_before  # still starting: it hears no signal yet
+        self._note(code, -how if how is signal.SIGKILL or (said_nothing and code == -how) else 0)
         self._process = None
 
     def _note(self, code: int, expected: int | None) -> None:
