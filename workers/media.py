@@ -60,8 +60,12 @@ class Media:
                 raise error
             return await self._upload(file, wecom)
 
+    def now(self) -> float:
+        """Return the time by which uploads are noted."""
+        return self._clock.time()
+
     def forget(self, file: LocalFile, *, before: float) -> bool:
-        """Forget the media id of *file* if it was uploaded *before* (Unix seconds); tell whether it was."""
+        """Forget the media id of *file* if it was uploaded *before*, a time of :meth:`now`; tell whether it was."""
         _, uploaded_at = self._ids.get(file, ("", float("inf")))
         if uploaded_at >= before:
             return False

@@ -10,6 +10,7 @@ from pydantic import SecretStr
 from cli.compose.deployment import Deployment
 from cli.compose.files import LiveChannels
 from cli.times import CLOCK
+from shared.clock import SteadyClock
 from shared.domain.channels.model import Channels
 from shared.domain.events import Lane
 from shared.quota.bounded import BoundedQuota
@@ -78,7 +79,7 @@ async def open_worker(
     """Yield a worker, ready to run; it goes by the channels as they are when a delivery comes."""
     reporter = DeliveryLog(registry, CLOCK)
     clock = deployment.clock
-    media = Media(clock, reporter.media)
+    media = Media(SteadyClock(CLOCK), reporter.media)
     clocks = Clocks(registry, clock, CLOCK, deployment.state.tell_time)
     other_corps = OtherCorps(settings.corp_id)
     async with (

@@ -57,7 +57,7 @@ async def _send(decision: Welcome, work: Work, services: Services) -> QudaoError
     One that WeCom refuses may be a file that it no longer knows: those are uploaded anew before the text goes alone.
     """
     files = [attachment.file for attachment in decision.attachments if attachment.file is not None]
-    began = services.clock.time()
+    began = services.media.now()
     while True:
         attachments, trouble = await _ready(decision.attachments, work, services)
         if trouble is not None and not decision.text and not attachments:
