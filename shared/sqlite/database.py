@@ -15,13 +15,14 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, Generic, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 import apsw
 from apsw import Connection
 
 from shared.domain.errors import ConfigurationError, QueueUnavailable
 from shared.sqlite.file import DatabaseFile, Moved
+from shared.sqlite.jobs import Job
 from shared.sqlite.reasons import unavailable
 from shared.sqlite.reserve import Reserve
 
@@ -56,7 +57,7 @@ class Database:
         self._reserve = Reserve(path)
         self._writing = ThreadPoolExecutor(1, "sqlite-write")
         self._reading = ThreadPoolExecutor(1, "sqlite-read")
-        self._waiting: list[_Job[Any, Any]] = []
+        self._waiting: list[Job[Any, Any]] = []
         self._idle = asyncio.Event()
         self._idle.set()
         self._closed = True
@@ -112,7 +113,7 @@ class Database:
         def run(connection: Connection, works: list[Callable[[Connection], R]]) -> list[R]:
             return [work(connection) for work in works]
 
-        return self._enqueue(_Job(run, grows=grows)).add(work)
+        return self._enqueue(Job(run, grows=grows)).add(work)
 
     def batched(
         self, work: Callable[[Connection, list[T]], Sequence[R]], *, grows: bool = False
@@ -124,12 +125,12 @@ class Database:
         is called again for each alone, so that a bad item fails only itself. What *grows* the file waits for nobody to
         make room on a full disk, and fails.
         """
-        current: _Job[T, R] | None = None
+        current: Job[T, R] | None = None
 
         def write(item: T) -> "asyncio.Future[R]":
             nonlocal current
             if current is None or current.started:
-                current = self._enqueue(_Job(work, grows=grows))
+                current = self._enqueue(Job(work, grows=grows))
             return current.add(item)
 
         return write
@@ -148,7 +149,7 @@ class Database:
         if self._closed:
             raise QueueUnavailable(f"{self.path} is closed")
 
-    def _enqueue(self, job: "_Job[T, R]") -> "_Job[T, R]":
+    def _enqueue(self, job: Job[T, R]) -> Job[T, R]:
         self._require_open()
         self._waiting.append(job)
         if self._idle.is_set():
@@ -165,7 +166,7 @@ class Database:
             job.started = True
         self._writing.submit(self._commit, jobs)
 
-    def _commit(self, jobs: "list[_Job[Any, Any]]") -> None:
+    def _commit(self, jobs: list[Job[Any, Any]]) -> None:
         """Carry out *jobs* in one transaction; in the writer's thread."""
         failure: Exception | None = None
         try:
@@ -183,7 +184,7 @@ class Database:
             failure = error
         self._loop.call_soon_threadsafe(self._finish, jobs, failure)
 
-    def _carry_out(self, jobs: "list[_Job[Any, Any]]") -> None:
+    def _carry_out(self, jobs: list[Job[Any, Any]]) -> None:
         def run(connection: Connection) -> None:
             for job in jobs:
                 if job.grows and self._reserve.given_up:
@@ -193,7 +194,7 @@ class Database:
 
         _in_transaction(self._file.writer(), "IMMEDIATE", run)
 
-    def _finish(self, jobs: "list[_Job[Any, Any]]", failure: Exception | None) -> None:
+    def _finish(self, jobs: list[Job[Any, Any]], failure: Exception | None) -> None:
         self._start()
         for job in jobs:
             job.resolve(self.path, failure)
@@ -224,64 +225,6 @@ class Database:
         await asyncio.shield(closing)
 
 
-class _Job(Generic[T, R]):
-    """Items to be written by one function, and those who wait for them."""
-
-    def __init__(self, work: Callable[[Connection, list[T]], Sequence[R]], *, grows: bool = False) -> None:
-        self.started = False
-        self.grows = grows
-        self._work = work
-        self._items: list[T] = []
-        self._futures: list[asyncio.Future[R]] = []
-        self._outcomes: Sequence[R | Exception] = []
-
-    @property
-    def lacked_room(self) -> bool:
-        """Whether an item found the disk full."""
-        return any(isinstance(outcome, apsw.FullError) for outcome in self._outcomes)
-
-    def add(self, item: T) -> "asyncio.Future[R]":
-        future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
-        self._items.append(item)
-        self._futures.append(future)
-        return future
-
-    def run(self, connection: Connection) -> None:
-        """Write; raises only if SQLite gave up the whole transaction."""
-        try:
-            self._outcomes = _in_savepoint(connection, self._work, self._items)
-        except Exception as error:
-            if not connection.in_transaction:
-                raise
-            self._outcomes = [error] if len(self._items) == 1 else self._run_each(connection)
-
-    def refuse(self, error: Exception) -> None:
-        """Write nothing, because of *error*."""
-        self._outcomes = [error] * len(self._items)
-
-    def _run_each(self, connection: Connection) -> Sequence[R | Exception]:
-        outcomes: list[R | Exception] = []
-        for item in self._items:
-            try:
-                outcomes += _in_savepoint(connection, self._work, [item])
-            except Exception as error:
-                if not connection.in_transaction:
-                    raise
-                outcomes.append(error)
-        return outcomes
-
-    def resolve(self, path: Path, failure: Exception | None) -> None:
-        """Tell those who wait; *failure* is why nothing was committed."""
-        outcomes = self._outcomes if failure is None else [failure] * len(self._futures)
-        for future, outcome in zip(self._futures, outcomes, strict=True):
-            if future.done():
-                continue  # cancelled meanwhile
-            if isinstance(outcome, Exception):
-                future.set_exception(unavailable(path, outcome))
-            else:
-                future.set_result(outcome)
-
-
 def _in_transaction(connection: Connection, kind: str, work: Callable[[Connection], R]) -> R:
     connection.execute(f"BEGIN {kind}")
     try:
@@ -292,20 +235,6 @@ def _in_transaction(connection: Connection, kind: str, work: Callable[[Connectio
             connection.execute("ROLLBACK")
         raise
     return result
-
-
-def _in_savepoint(
-    connection: Connection, work: Callable[[Connection, list[T]], Sequence[R]], items: list[T]
-) -> Sequence[R]:
-    connection.execute("SAVEPOINT job")
-    try:
-        outcomes = work(connection, items)
-    except Exception:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK TO job; RELEASE job")
-        raise
-    connection.execute("RELEASE job")
-    return outcomes
 
 
 def _migrate(connection: Connection, path: Path, name: str, steps: Sequence[str]) -> None:
