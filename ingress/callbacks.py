@@ -176,11 +176,17 @@ class Callbacks:
         """Answer with the status alone: an explanation would help only those who should not have one."""
         self._metrics.rejected.labels(rejection.status, rejection.reason).inc()
         self._refusals.refused(rejection)
-        line = self._log.bind(
-            status=rejection.status, reason=rejection.reason, remote=request.remote, seconds=self._observe(started)
-        )
+        seconds, remote = self._observe(started), request.remote
         self._summaries.note(
-            (rejection.status, rejection.reason), lambda times: line.warning("callback.rejected", times=times)
+            (rejection.status, rejection.reason),
+            lambda times: self._log.warning(
+                "callback.rejected",
+                status=rejection.status,
+                reason=rejection.reason,
+                remote=remote,
+                seconds=seconds,
+                times=times,
+            ),
         )
         return web.Response(status=rejection.status)
 

@@ -1,12 +1,12 @@
 """Which setting is likely wrong when callbacks are refused one after the other, and who sends to a wrong path."""
 
-from time import monotonic
 from typing import Final
 
 from structlog.typing import FilteringBoundLogger
 
 from ingress.metrics import IngressMetrics
 from shared.domain.errors import CallbackRejected
+from shared.summaries import Summaries
 
 IN_A_ROW: Final = 2
 """Refusals without a callback in between that was WeCom's, from which a setting is suspected: anybody may send one."""
@@ -37,7 +37,7 @@ class Refusals:
         self._metrics = metrics
         self._log = log
         self._in_a_row: dict[str, int] = {}
-        self._said: dict[str, float] = {}
+        self._summaries = Summaries(SAY_AGAIN_SECONDS)
 
     def refused(self, rejection: CallbackRejected) -> None:
         """Note that a callback was refused."""
@@ -46,8 +46,8 @@ class Refusals:
             return
         count = self._in_a_row[setting] = self._in_a_row.get(setting, 0) + 1
         self._metrics.refused_in_a_row.labels(setting).set(count)
-        if count >= IN_A_ROW and self._may_say(setting):
-            self._log.error("callback.setting_suspected", setting=setting, remedy=_REMEDIES[setting], refused=count)
+        if count >= IN_A_ROW:
+            self._summaries.note(setting, lambda _: self._suspect(setting, count))
 
     def accepted(self) -> None:
         """Note that a callback was WeCom's: all settings are right."""
@@ -58,12 +58,12 @@ class Refusals:
     def lost(self, method: str) -> None:
         """Note a request to a path that is not served."""
         self._metrics.rejected.labels(404, "wrong path").inc()
-        if self._may_say("path"):
-            self._log.warning("callback.wrong_path", method=method, remedy=f"the callback URL ends in {PATH}")
+        self._summaries.note(
+            "path",
+            lambda _: self._log.warning(
+                "callback.wrong_path", method=method, remedy=f"the callback URL ends in {PATH}"
+            ),
+        )
 
-    def _may_say(self, what: str) -> bool:
-        now = monotonic()
-        if now - self._said.get(what, float("-inf")) < SAY_AGAIN_SECONDS:
-            return False
-        self._said[what] = now
-        return True
+    def _suspect(self, setting: str, refused: int) -> None:
+        self._log.error("callback.setting_suspected", setting=setting, remedy=_REMEDIES[setting], refused=refused)

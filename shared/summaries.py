@@ -1,4 +1,4 @@
-"""Log lines that strangers can cause: the first of a kind at once, the rest in sums."""
+"""Log lines that may be many: the first of a kind at once, the rest in sums."""
 
 from collections.abc import Callable, Hashable
 from time import monotonic
@@ -30,10 +30,14 @@ class Summaries:
         self._every = every
         self._kinds: dict[Hashable, _Kind] = {}
 
-    def note(self, kind: Hashable, say: Callable[[int], None]) -> None:
-        """Have *say* called with how often this *kind* came: at once if it is the first for long, else at a flush."""
+    def note(self, kind: Hashable, say: Callable[[int], None], *, times: int = 1) -> None:
+        """
+        Have *say* called with how often this *kind* came, now so many *times*.
+
+        At once if it is the first for long, else with a later one or at a flush.
+        """
         known = self._kinds.setdefault(kind, _Kind())
-        known.times += 1
+        known.times += times
         known.say = say
         self._say_if_due(known, self._every)
 

@@ -1,6 +1,5 @@
 """One canonical log line and the counters for every delivery: how it ended, after how many attempts, how soon."""
 
-import time
 from typing import Final
 
 import structlog
@@ -10,6 +9,7 @@ from shared.clock import Clock
 from shared.domain.events import MarkWritten, RelationFound, Work
 from shared.queue.message import Failure
 from shared.queue.port import Delivery
+from shared.summaries import Summaries
 from workers.outcome import Outcome, Part
 from workers.policy import WELCOME_EXPIRED, Demote, Park, Retry, Settle, Verdict
 
@@ -26,8 +26,7 @@ class DeliveryLog:
 
     def __init__(self, registry: CollectorRegistry, clock: Clock) -> None:
         self._clock = clock
-        self._unsaid = 0
-        self._said_at = -SUMMARY_SECONDS
+        self._summaries = Summaries(SUMMARY_SECONDS)
         self._deliveries = Counter(
             "qudao_deliveries_total",
             "Deliveries by how they ended.",
@@ -141,11 +140,7 @@ class DeliveryLog:
 
     def _expired(self) -> None:
         """Say that welcomes went to nobody: the first at once, then at most once a minute how many there were."""
-        self._unsaid += 1
-        now = time.monotonic()
-        if now - self._said_at >= SUMMARY_SECONDS:
-            log.warning("welcome.expired", count=self._unsaid)
-            self._said_at, self._unsaid = now, 0
+        self._summaries.note(WELCOME_EXPIRED, lambda times: log.warning("welcome.expired", count=times))
 
     def _end(self, delivery: Delivery, result: str, reason: str) -> None:
         self._count(delivery, result, reason)

@@ -1,6 +1,5 @@
 """What happens to the spool, counted and told: a line for many events, since an outage has thousands."""
 
-import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -9,11 +8,12 @@ import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from shared.queue.port import Depth
+from shared.summaries import Summaries
 
 log = structlog.get_logger()
 
 SAY_SECONDS: Final = 10.0
-"""Between two lines about events that go into the spool, or come out of it."""
+"""Between two lines about events that go into the spool, and between two about what comes out of it."""
 
 
 class SpoolLog:
@@ -24,27 +24,27 @@ class SpoolLog:
         self._waiting = Gauge("qudao_spool_waiting", "Entries that wait in the spool, one a lane", registry=registry)
         self._usable = Gauge("qudao_spool_usable", "1 while the spool's file can take events", registry=registry)
         self._depths: dict[Path, int] = {}
-        self._took = self._gave = 0
-        self._reason = ""
+        self._summaries = Summaries(SAY_SECONDS)
         self._problem = ""
-        self._something = asyncio.Event()
 
     def took(self, reason: str) -> None:
         """Count an event that the broker could not take for *reason*."""
         self._spooled.inc()
-        self._took += 1
-        self._reason = reason
-        self._something.set()
+        self._summaries.note(
+            "took", lambda times: log.warning("spool.took", events=times, reason=reason, waiting=self._total())
+        )
 
     def gave(self, entries: int) -> None:
         """Count *entries* that are in the broker now."""
-        self._gave += entries
-        self._something.set()
+        self._summaries.note(
+            "gave", lambda times: log.info("spool.gave", entries=times, waiting=self._total()), times=entries
+        )
 
     def waits(self, path: Path, depths: Sequence[Depth]) -> None:
-        """Note what waits in the file at *path*."""
+        """Note what waits in the file at *path*; called every so often, it says what is due."""
         self._depths[path] = sum(depth.messages for depth in depths)
-        self._waiting.set(sum(self._depths.values()))
+        self._waiting.set(self._total())
+        self._summaries.flush()
 
     def opened(self, path: Path) -> None:
         """Tell that there is a file for what the broker cannot take."""
@@ -63,15 +63,5 @@ class SpoolLog:
         """Tell that the file at *path* stays as it is."""
         log.error("spool.set_aside", file=str(path), reason=reason, remedy="see docs/how-to/on-call.md")
 
-    async def say(self) -> None:
-        """Tell what went in and out: the first at once, then the sum of some seconds, for ever."""
-        while True:
-            await self._something.wait()
-            self._something.clear()
-            took, gave, self._took, self._gave = self._took, self._gave, 0, 0
-            waiting = sum(self._depths.values())
-            if took:
-                log.warning("spool.took", events=took, reason=self._reason, waiting=waiting)
-            if gave:
-                log.info("spool.gave", entries=gave, waiting=waiting)
-            await asyncio.sleep(SAY_SECONDS)
+    def _total(self) -> int:
+        return sum(self._depths.values())

@@ -103,7 +103,7 @@ class SpooledQueue:
 
     async def run(self) -> None:
         """Have a file and publish what is in it, and in files whose process is gone, for ever."""
-        async with beside(self._adopt()), beside(self._told.say()):
+        async with beside(self._adopt()):
             while True:
                 try:
                     await self._serve()

@@ -7,8 +7,8 @@ declared differently. None of aio-pika's exceptions leaves as such: see :func:`t
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, contextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from itertools import cycle
 from typing import Any, Final, Self, cast
 
@@ -219,6 +219,16 @@ async def close_channel(channel: Channel) -> None:
     with suppress(QueueUnavailable), translated("close a channel"):
         async with asyncio.timeout(CLOSE_SECONDS):
             await channel.close()
+
+
+@asynccontextmanager
+async def channel_for_now(opening: Callable[[], Awaitable[Channel]]) -> AsyncIterator[Channel]:
+    """Yield the channel of *opening*, and close it."""
+    channel = await opening()
+    try:
+        yield channel
+    finally:
+        await close_channel(channel)
 
 
 class _Transport(TransportFactory):

@@ -14,7 +14,7 @@ from typing import Final, Self
 import structlog
 from aio_pika.abc import AbstractConnection
 
-from shared.amqp.connection import CALL_SECONDS, AmqpConnection, close_channel, open_channel, translated
+from shared.amqp.connection import CALL_SECONDS, AmqpConnection, channel_for_now, open_channel, translated
 from shared.amqp.looks import PassiveLooks
 from shared.amqp.publisher import CONFIRM_SECONDS, Publisher
 from shared.clock import Clock, SystemClock
@@ -165,15 +165,12 @@ class RabbitQueue:
         return counted
 
     async def _first_age(self, queue: str) -> float | None:
-        channel = await self._consuming.channel()
-        try:
+        async with channel_for_now(self._consuming.channel) as channel:
             with translated(f"look into {queue}"):
                 raw = await channel.basic_get(queue, timeout=CALL_SECONDS)
                 if raw.delivery_tag is None:
                     return None  # somebody took it meanwhile
                 await channel.basic_nack(raw.delivery_tag, requeue=True)
-        finally:
-            await close_channel(channel)
         now = self._clock.time()
         return now - message_of(raw, now=now).first_seen
 

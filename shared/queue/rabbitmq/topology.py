@@ -13,7 +13,7 @@ from aiormq import Channel
 from aiormq.exceptions import ChannelAccessRefused
 from pamqp.commands import Basic
 
-from shared.amqp.connection import close_channel, said, translated
+from shared.amqp.connection import channel_for_now, said, translated
 from shared.amqp.looks import PassiveLooks
 from shared.domain.errors import ConfigurationError, QueueUnavailable
 from shared.domain.events import Lane
@@ -113,11 +113,11 @@ class Topology:
             ConfigurationError: Something is there already and is different, or is missing and may not be declared; the
                 text names it, and the argument or the right.
         """
-        channel = await open_channel()
         try:
-            with translated("declare the queues"):
-                async with asyncio.timeout(DECLARE_SECONDS):
-                    await self._declare(channel)
+            async with channel_for_now(open_channel) as channel:
+                with translated("declare the queues"):
+                    async with asyncio.timeout(DECLARE_SECONDS):
+                        await self._declare(channel)
         except QueueUnavailable as error:
             if isinstance(error.__cause__, ChannelPreconditionFailed):
                 raise ConfigurationError([_what_to_do(error.__cause__)]) from error
@@ -125,26 +125,22 @@ class Topology:
                 raise
             if not await self._is_there(open_channel):
                 raise ConfigurationError([str(error)]) from error
-        finally:
-            await close_channel(channel)
 
     async def _is_there(self, open_channel: OpenChannel) -> bool:
         """Tell whether every queue and exchange is there, which everybody may ask."""
-        channel = await open_channel()
         try:
-            with translated("look for the queues"):
-                async with asyncio.timeout(DECLARE_SECONDS):
-                    await channel.exchange_declare(self.jobs, passive=True)
-                    for name in self.queues():
-                        await channel.queue_declare(name, passive=True)
-                        if self.lane_of(name) is None:
-                            await channel.exchange_declare(name, passive=True)
+            async with channel_for_now(open_channel) as channel:
+                with translated("look for the queues"):
+                    async with asyncio.timeout(DECLARE_SECONDS):
+                        await channel.exchange_declare(self.jobs, passive=True)
+                        for name in self.queues():
+                            await channel.queue_declare(name, passive=True)
+                            if self.lane_of(name) is None:
+                                await channel.exchange_declare(name, passive=True)
         except QueueUnavailable as error:
             if isinstance(error.__cause__, ChannelNotFoundEntity):
                 return False
             raise
-        finally:
-            await close_channel(channel)
         return True
 
     async def probe(self, open_channel: OpenChannel) -> None:
@@ -154,24 +150,22 @@ class Topology:
         Raises:
             ConfigurationError: We may not; the text names the right.
         """
-        channel = await open_channel()
         try:
-            with translated("publish", needs="write"):
-                await channel.basic_publish(
-                    b"",
-                    exchange=self.jobs,
-                    routing_key="nowhere",
-                    properties=Basic.Properties(message_id=uuid4().hex),
-                    mandatory=True,
-                    timeout=DECLARE_SECONDS,
-                )
+            async with channel_for_now(open_channel) as channel:
+                with translated("publish", needs="write"):
+                    await channel.basic_publish(
+                        b"",
+                        exchange=self.jobs,
+                        routing_key="nowhere",
+                        properties=Basic.Properties(message_id=uuid4().hex),
+                        mandatory=True,
+                        timeout=DECLARE_SECONDS,
+                    )
         except QueueUnavailable as error:
             if isinstance(error.__cause__, ChannelAccessRefused):
                 raise ConfigurationError([str(error)]) from error
             if not isinstance(error.__cause__, PublishError):  # which says that we may, and that it went nowhere
                 raise
-        finally:
-            await close_channel(channel)
 
     async def agree(self, open_channel: OpenChannel, corp: str, state: str) -> None:
         """
@@ -180,13 +174,13 @@ class Topology:
         Raises:
             ConfigurationError: Somebody has another one.
         """
-        channel = await open_channel()
         try:
-            with translated("compare the state"):
-                async with asyncio.timeout(DECLARE_SECONDS):
-                    await channel.queue_declare(
-                        self.state(corp), durable=True, arguments={"x-dead-letter-exchange": f"state {state}"}
-                    )
+            async with channel_for_now(open_channel) as channel:
+                with translated("compare the state"):
+                    async with asyncio.timeout(DECLARE_SECONDS):
+                        await channel.queue_declare(
+                            self.state(corp), durable=True, arguments={"x-dead-letter-exchange": f"state {state}"}
+                        )
         except QueueUnavailable as error:
             if isinstance(error.__cause__, ChannelPreconditionFailed):
                 raise ConfigurationError(
@@ -199,8 +193,6 @@ class Topology:
             if isinstance(error.__cause__, ChannelAccessRefused):
                 raise ConfigurationError([str(error)]) from error
             raise
-        finally:
-            await close_channel(channel)
 
     async def waiting(self, looks: PassiveLooks) -> dict[Lane, int] | None:
         """Return how much waits in each lane; None when the queue of one is missing."""

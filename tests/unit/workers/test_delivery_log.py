@@ -24,7 +24,7 @@ NOT_TRIED = Outcome(result="skipped", reason=SkipReason.EXPIRED)
 def test_expired_welcomes_are_warned_of_in_a_summary(monkeypatch, outcome):
     """The first at once; then once a minute how many came too late since, tried before or not."""
     now = 5.0
-    monkeypatch.setattr("workers.delivery_log.time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr("shared.summaries.monotonic", lambda: now)
     log = DeliveryLog(CollectorRegistry(), SystemClock())
     with capture_logs() as logs:
         for seconds in (0.0, 1.0, 1.0, SUMMARY_SECONDS):
