@@ -174,21 +174,16 @@ class Callbacks:
 
     def _reject(self, request: web.Request, rejection: CallbackRejected, started: float) -> web.Response:
         """Answer with the status alone: an explanation would help only those who should not have one."""
-        self._metrics.rejected.labels(rejection.status, rejection.reason).inc()
+        status, reason = rejection.status, rejection.reason
+        self._metrics.rejected.labels(status, reason).inc()
         self._refusals.refused(rejection)
-        seconds, remote = self._observe(started), request.remote
+        # values alone: the line may be said later, and the exception's traceback holds what was read
+        said = {"status": status, "reason": reason, "remote": request.remote, "seconds": self._observe(started)}
         self._summaries.note(
-            (rejection.status, rejection.reason),
-            lambda times: self._log.warning(
-                "callback.rejected",
-                status=rejection.status,
-                reason=rejection.reason,
-                remote=remote,
-                seconds=seconds,
-                times=times,
-            ),
+            (status, reason),
+            lambda times: self._log.warning("callback.rejected", times=times, **said),
         )
-        return web.Response(status=rejection.status)
+        return web.Response(status=status)
 
     def _fail(self, event: Work, message: Message, reason: str, started: float) -> web.Response:
         """Answer 503: the event is not known to be durable, and WeCom has to send it again."""
