@@ -14,22 +14,17 @@ import asyncio
 import os
 import sys
 import tempfile
-import time
 import zlib
-from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
-from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
-import aiohttp
-
 from shared.tasks import beside
-from tests.benchmarks.rig import percentiles, print_result
+from tests.benchmarks.callers import Callers
+from tests.benchmarks.rig import percentiles, print_result, resident_mb
 from tests.callback_vectors import OWN
 from tests.e2e.processes import Process, qudao
-from tests.rigs.ingress import added
 
 Speaker = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -120,56 +115,21 @@ async def attacked(name: str, port: int) -> AsyncIterator[None]:
         await process.wait()
 
 
-class Honest:
-    """Sends valid callbacks at a steady rate, every other one on a connection of its own."""
-
-    def __init__(self, url: str, rate: float) -> None:
-        self._url, self._rate = url, rate
-        self._numbers = count()
-        self.seconds: list[float] = []
-        self.failures: Counter[str] = Counter()
-
-    def reset(self) -> None:
-        """Begin to count anew."""
-        self.seconds, self.failures = [], Counter()
-
-    async def run(self) -> None:
-        """Send for ever."""
-        begun = time.monotonic()
-        async with (
-            aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as kept,
-            aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0, force_close=True)) as fresh,
-            asyncio.TaskGroup() as group,
-        ):
-            for number in self._numbers:
-                await asyncio.sleep(max(0.0, begun + number / self._rate - time.monotonic()))
-                group.create_task(self._send((kept, fresh)[number % 2], number))
-
-    async def _send(self, session: aiohttp.ClientSession, number: int) -> None:
-        sent, started = added(number), time.perf_counter()
-        try:
-            async with session.post(self._url + sent.path, data=sent.body) as response:
-                if response.status != 200:
-                    self.failures[str(response.status)] += 1
-        except (OSError, aiohttp.ClientError) as error:
-            self.failures[type(error).__name__] += 1
-        self.seconds.append(time.perf_counter() - started)
-
-
-class Memory:
-    """What a process holds, in MB, and the seconds it computed."""
+class Machine:
+    """What a process takes of the machine, and the most memory that it held, in MB."""
 
     def __init__(self, pid: int) -> None:
-        self._status, self._times = Path(f"/proc/{pid}/statm"), Path(f"/proc/{pid}/stat")
+        self._pid = pid
         self.peak = 0.0
 
     def computed(self) -> float:
         """Return the seconds of a processor that it used so far."""
-        return sum(map(int, self._times.read_text().rpartition(")")[2].split()[11:13])) / os.sysconf("SC_CLK_TCK")
+        fields = Path(f"/proc/{self._pid}/stat").read_text().rpartition(")")[2].split()
+        return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
 
     def now(self) -> float:
         """Return what it holds now."""
-        return round(int(self._status.read_text().split()[1]) * 4096 / 1e6, 1)
+        return resident_mb(self._pid)
 
     async def watch(self) -> None:
         """Note the peak, for ever."""
@@ -181,8 +141,8 @@ class Memory:
 async def measure(ingress: Process, given: argparse.Namespace) -> dict[str, Any]:
     """Run all attacks in turn."""
     line = await ingress.logged("ingress.listening")
-    memory = Memory(ingress.process.pid)
-    honest = Honest(f"http://127.0.0.1:{line['port']}", given.rate)
+    memory = Machine(ingress.process.pid)
+    honest = Callers(line["port"], given.rate)
     figures: dict[str, Any] = {}
     async with beside(honest.run()):
         await asyncio.sleep(REST)
@@ -195,7 +155,7 @@ async def measure(ingress: Process, given: argparse.Namespace) -> dict[str, Any]
                 figures[name] = {
                     "honest_seconds": percentiles(honest.seconds),
                     "honest": len(honest.seconds),
-                    "failures": dict(honest.failures),
+                    "failures": honest.failures,
                     "share_of_a_processor": round((memory.computed() - computed) / given.seconds, 2),
                 }
             honest.reset()

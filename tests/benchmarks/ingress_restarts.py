@@ -11,7 +11,6 @@ connections and half on kept-alive ones; with ``--reload`` a successor listens b
 import argparse
 import asyncio
 import shutil
-import socket
 import tempfile
 import time
 from collections import Counter
@@ -21,13 +20,12 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
-import aiohttp
-
 from shared.tasks import beside
+from tests.benchmarks.callers import Callers
 from tests.benchmarks.rig import broker_from, own_prefix, percentiles, print_result
 from tests.callback_vectors import OWN
 from tests.e2e.processes import Process, qudao
-from tests.rigs.ingress import added
+from tests.rabbitmq.node import free_ports
 
 NGINX: Final = """
 daemon off; pid {folder}/nginx.pid; error_log {folder}/error.log; worker_processes 1;
@@ -44,44 +42,6 @@ http {{
     }}
 }}
 """
-
-
-def free_port() -> int:
-    """Return a port that nobody listens at."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
-
-
-class Callers:
-    """Send callbacks at a steady rate and count what becomes of them."""
-
-    def __init__(self, port: int, rate: float) -> None:
-        self._url, self._rate = f"http://127.0.0.1:{port}", rate
-        self.outcomes: Counter[str] = Counter()
-        self.seconds: list[float] = []
-
-    async def run(self) -> None:
-        """Send for ever."""
-        begun = time.monotonic()
-        async with (
-            aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as kept,
-            aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0, force_close=True)) as fresh,
-            asyncio.TaskGroup() as group,
-        ):
-            for number in count():
-                await asyncio.sleep(max(0.0, begun + number / self._rate - time.monotonic()))
-                kind = ("kept", "fresh")[number % 2]
-                group.create_task(self._send(kept if kind == "kept" else fresh, kind, number))
-
-    async def _send(self, session: aiohttp.ClientSession, kind: str, number: int) -> None:
-        sent, started = added(number), time.perf_counter()
-        try:
-            async with session.post(self._url + sent.path, data=sent.body) as response:
-                outcome = str(response.status)
-        except (OSError, aiohttp.ClientError) as error:
-            outcome = f"{kind}: {type(error).__name__}: {error}"
-        self.outcomes[outcome] += 1
-        self.seconds.append(time.perf_counter() - started)
 
 
 class Pair:
@@ -146,8 +106,8 @@ async def nginx(folder: Path, front: int, ports: tuple[int, int]) -> AsyncIterat
 
 async def measure(given: argparse.Namespace, url: str | None) -> dict[str, Any]:
     """Restart for as long as was asked."""
-    ports = (free_port(), free_port()) if given.nginx else (free_port(),) * 2
-    front = free_port() if given.nginx else ports[0]
+    ports = tuple(free_ports(2)) if given.nginx else tuple(free_ports(1) * 2)
+    front = free_ports(1)[0] if given.nginx else ports[0]
     with tempfile.TemporaryDirectory() as name:
         env = {
             "QUDAO_CORP_ID": OWN.receive_id,

@@ -12,27 +12,20 @@ import asyncio
 import gc
 import os
 import time
-from pathlib import Path
 from typing import Any
 
 from shared.queue.rabbitmq.adapter import RabbitQueue
-from tests.benchmarks.rig import own_prefix, print_result
+from tests.benchmarks.rig import own_prefix, print_result, resident_mb
 from tests.rabbitmq.brokers import AnyBroker, running_broker
 
 WARM: int = 500
-
-
-def resident_mb() -> float:
-    """Return the memory that this process has."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return round(pages * os.sysconf("SC_PAGESIZE") / 1e6, 1)
 
 
 def held(broker: AnyBroker) -> dict[str, Any]:
     """Return what there is of everything that could stay behind."""
     gc.collect()
     return {
-        "resident_mb": resident_mb(),
+        "resident_mb": resident_mb(os.getpid()),
         "objects": len(gc.get_objects()),
         "tasks": len(asyncio.all_tasks()),
         "channels": int(broker.evaluate("length(rabbit_channel:list())")),

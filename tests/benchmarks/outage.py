@@ -21,7 +21,7 @@ from shared.tasks import beside
 from simulator import Simulator, SimulatorConfig, run_simulator
 from simulator.corp import Follow
 from simulator.journal import Kind
-from tests.benchmarks.rig import own_prefix, percentiles, print_result
+from tests.benchmarks.rig import own_prefix, percentiles, print_result, scan_for_ever
 from tests.e2e.processes import Process, qudao, receives, settings
 from tests.rabbitmq.brokers import AnyBroker, provide, running_broker
 
@@ -34,23 +34,6 @@ SOON = 5.0
 
 LATER = 30.0
 SETTLED_WITHIN = 600.0
-
-
-class Rush:
-    """Customers who scan at a rate that may be changed."""
-
-    def __init__(self, simulator: Simulator, rate: float) -> None:
-        self._simulator = simulator
-        self.rate = rate
-
-    async def run(self) -> None:
-        """Let them come, for ever."""
-        due, number = time.monotonic(), 0
-        while True:
-            await self._simulator.scan(state=STATES[number % len(STATES)])
-            number += 1
-            due += 1 / self.rate
-            await asyncio.sleep(max(0.0, due - time.monotonic()))
 
 
 class Spool:
@@ -133,13 +116,12 @@ async def measure(broker: AnyBroker, given: argparse.Namespace) -> dict[str, Any
                 worker = await stack.enter_async_context(qudao("worker", folder=folder, env=env))
                 await worker.logged("lane.opened", lane="live")
             spool = Spool(ingress, await stack.enter_async_context(aiohttp.ClientSession()))
-            rush = Rush(simulator, given.rate)
-            async with beside(rush.run()):
+            async with beside(scan_for_ever(simulator, given.rate, *STATES)):
                 await asyncio.sleep(QUIET)
                 away = time.time()
                 await asyncio.to_thread(broker.kill)
                 await asyncio.sleep(given.away)
-                rush.rate = given.rate / 10
+            async with beside(scan_for_ever(simulator, given.rate / 10, *STATES)):
                 await asyncio.to_thread(broker.start)
                 back = time.time()
                 drained = await spool.drained()

@@ -5,6 +5,8 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import cycle
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -65,6 +67,20 @@ async def publish_backlog(
         async with asyncio.TaskGroup() as group:
             for _ in range(100):
                 group.create_task(publish(waiting))
+
+
+async def scan_for_ever(simulator: Simulator, rate: float, *states: str) -> None:
+    """Let customers scan the codes of *states* in turn, *rate* of them a second; none at 0."""
+    begun = time.monotonic()
+    for number, state in enumerate(cycle(states) if rate else (), 1):
+        await simulator.scan(state=state)
+        await asyncio.sleep(max(0.0, begun + number / rate - time.monotonic()))
+
+
+def resident_mb(pid: int) -> float:
+    """Return the memory that process *pid* has now, in millions of bytes."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return round(pages * os.sysconf("SC_PAGESIZE") / 1e6, 1)
 
 
 def percentiles(seconds: Sequence[float]) -> dict[str, float]:

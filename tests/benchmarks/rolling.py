@@ -27,7 +27,7 @@ from typing import Any
 from shared.tasks import beside
 from simulator import Simulator, SimulatorConfig, run_simulator
 from simulator.verdict import broken_rules
-from tests.benchmarks.rig import own_prefix, print_result
+from tests.benchmarks.rig import own_prefix, print_result, scan_for_ever
 from tests.e2e.processes import Process, qudao, receives, settings
 from tests.postgres.programs import provide
 from tests.postgres.servers import Server, running_server, running_standby
@@ -80,15 +80,6 @@ class Course:
     async def _fail_over(self) -> None:
         self._primary.send(signal.SIGKILL)
         await asyncio.to_thread(self._standby.promote)
-
-
-async def scan_for_ever(simulator: Simulator, rate: float) -> None:
-    """Let customers come."""
-    begun, number = time.monotonic(), 0
-    while True:
-        await simulator.scan(state=STATE)
-        number += 1
-        await asyncio.sleep(max(0.0, begun + number / rate - time.monotonic()))
 
 
 def longest_gap(times: list[float], since: float, until: float) -> float:
@@ -168,7 +159,7 @@ async def measure(nodes: list[Broker], primary: Server, standby: Server, given: 
             for worker in workers:
                 await worker.logged("lane.opened", lane="live")
             members = await asyncio.to_thread(nodes[0].evaluate, MEMBERS)
-            async with beside(scan_for_ever(simulator, given.rate)):
+            async with beside(scan_for_ever(simulator, given.rate, STATE)):
                 await course.run()
             ended = time.time()
             async with asyncio.timeout(SETTLED_WITHIN):

@@ -18,7 +18,7 @@ from typing import Any
 
 from shared.tasks import beside
 from simulator import Simulator, SimulatorConfig, run_simulator
-from tests.benchmarks.rig import own_prefix, print_result
+from tests.benchmarks.rig import own_prefix, print_result, resident_mb, scan_for_ever
 from tests.e2e.processes import Process, qudao, receives, settings
 from tests.rabbitmq.brokers import AnyBroker, provide, running_broker
 
@@ -32,17 +32,10 @@ def look_at(process: Process) -> dict[str, float]:
     here = Path(f"/proc/{process.process.pid}")
     status = dict(line.split(":", 1) for line in (here / "status").read_text().splitlines())
     return {
-        "mb": int(status["VmRSS"].split()[0]) / 1024,
+        "mb": resident_mb(process.process.pid),
         "descriptors": len(list((here / "fd").iterdir())),
         "threads": int(status["Threads"]),
     }
-
-
-async def scan_for_ever(simulator: Simulator, rate: float) -> None:
-    """Let customers come, if any do."""
-    while rate:
-        await simulator.scan(state=STATE)
-        await asyncio.sleep(1 / rate)
 
 
 def trend(samples: list[dict[str, float]], seconds: float) -> dict[str, Any]:
@@ -78,7 +71,7 @@ async def measure(broker: AnyBroker | None, given: argparse.Namespace) -> dict[s
             }
             await receives(running[commands[0]], simulator)
             samples: dict[str, list[dict[str, float]]] = {command: [] for command in commands}
-            async with beside(scan_for_ever(simulator, given.rate)):
+            async with beside(scan_for_ever(simulator, given.rate, STATE)):
                 for _ in range(round(given.minutes * 60 / EVERY)):
                     await asyncio.sleep(EVERY)
                     for command, process in running.items():

@@ -7,24 +7,13 @@ from random import Random
 from simulator import Simulator, SimulatorConfig
 from simulator.clients import Action
 from simulator.corp import Follow
+from tests.e2e import processes
 from tests.faults.judge import Wanted
 
 PER_SECOND = 4.0
-CHANNELS = """
-[defaults]
-staff = ["lin.qiao", "zhou.yi"]
-remark = "{channel}-{name}"
-
-[channels.expo26]
-name = "展会26"
-tags = ["来源/展会"]
-welcome = "你好，欢迎！"
-
+CHANNELS = f"""{processes.CHANNELS}
 [[channels.expo26.attachments]]
 image = "poster.png"
-
-[channels.shop]
-name = "南京路店"
 
 [channels.old]
 name = "老店"

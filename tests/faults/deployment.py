@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import orjson
 
 from simulator import Simulator
-from tests.e2e.processes import QUDAO
+from tests.e2e.processes import QUDAO, run_to_end
 from tests.faults.proxy import Link, linked
 from tests.postgres.servers import Server
 from tests.rabbitmq.brokers import AnyBroker
@@ -152,19 +152,11 @@ class Deployment:
         """Return a service by chance, of those of *commands* alone if there are any."""
         return random.choice([s for name, s in self.services.items() if not commands or name.startswith(commands)])
 
-    async def qudao(self, *arguments: str) -> bytes:
+    async def qudao(self, *arguments: str) -> str:
         """Run a command beside the services, and return what it prints."""
-        process = await asyncio.create_subprocess_exec(
-            *(QUDAO, *arguments),
-            cwd=self.folder,
-            env=self.env,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        out, trouble = await process.communicate()
-        if process.returncode:
-            raise AssertionError(f"qudao {' '.join(arguments)} ended with {process.returncode}: {trouble.decode()}")
+        code, out, trouble = await run_to_end(*arguments, folder=self.folder, env=self.env)
+        if code:
+            raise AssertionError(f"qudao {' '.join(arguments)} ended with {code}: {trouble}")
         return out
 
     async def parked(self) -> list[dict[str, object]]:

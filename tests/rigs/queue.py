@@ -1,7 +1,9 @@
-"""What comes out of a queue, and that nothing does."""
+"""What comes out of a queue, that nothing does, and how much goes into one."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
+from shared.domain.errors import QueueUnavailable
 from shared.queue.port import Consumer, Delivery
 
 SOON = 30.0
@@ -25,3 +27,14 @@ async def nothing_comes(consumer: Consumer) -> bool:
     except TimeoutError:
         return True
     return False
+
+
+async def until_full(write: Callable[[int], Awaitable[object]]) -> int:
+    """*write* one after the other until the disk is full; return how many were written."""
+    for number in range(20_000):
+        try:
+            await write(number)
+        except QueueUnavailable as error:
+            assert "the disk is full" in str(error)  # noqa: PT017 - the loop ends here
+            return number
+    raise AssertionError("the disk never was full")

@@ -10,22 +10,10 @@ from shared.domain.events import Lane
 from shared.quota import bounded, slots
 from shared.quota.port import Limits, share
 from shared.state.sqlite import quota
+from tests.rigs.patches import patched
 from workers import consumer, policy
 from workers.handlers import mark
 from workers.patience import WITH_QUEUE
-
-
-@contextmanager
-def patched(where: object, **values: object) -> Iterator[None]:
-    """Let *where* have *values* for attributes within the context."""
-    before = {name: getattr(where, name) for name in values}
-    for name, value in values.items():
-        setattr(where, name, value)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            setattr(where, name, value)
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """A broker that is killed, restarted, frozen, short of memory or disk, or loses a queue."""
 
 import asyncio
+from collections.abc import Callable
 from random import Random
 
 from tests.faults.deployment import Deployment, Layout
@@ -18,19 +19,13 @@ DELETE = (
 
 async def broker_killed(deployment: Deployment, random: Random) -> str:
     """kill -9 the broker and start it again."""
-    broker = _of(deployment)
-    await asyncio.to_thread(broker.kill)
-    await _away(random)
-    await asyncio.to_thread(broker.start)
+    await _without(deployment, _of(deployment).kill, random)
     return "killed"
 
 
 async def broker_restarted(deployment: Deployment, random: Random) -> str:
     """Stop the broker in good order and start it again."""
-    broker = _of(deployment)
-    await asyncio.to_thread(broker.stop)
-    await _away(random)
-    await asyncio.to_thread(broker.start)
+    await _without(deployment, _of(deployment).stop, random)
     return "restarted"
 
 
@@ -68,8 +63,11 @@ def _of(deployment: Deployment) -> AnyBroker:
     return deployment.broker
 
 
-async def _away(random: Random) -> None:
+async def _without(deployment: Deployment, end: Callable[[], None], random: Random) -> None:
+    """*end* the broker and start it again, after a while or at once."""
+    await asyncio.to_thread(end)
     await asyncio.sleep(random.choice((0.0, 0.0, 2.0, 8.0)))
+    await asyncio.to_thread(_of(deployment).start)
 
 
 KINDS = (

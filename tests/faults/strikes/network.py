@@ -6,6 +6,7 @@ from random import Random
 from tests.faults.deployment import Deployment, Layout
 from tests.faults.kind import Kind
 from tests.faults.proxy import Link
+from tests.rigs.patches import patched
 
 
 async def black_hole(deployment: Deployment, random: Random) -> str:
@@ -33,23 +34,19 @@ async def resets(deployment: Deployment, random: Random) -> str:
 async def delays(deployment: Deployment, random: Random) -> str:
     """Let everything between two take longer, for seconds."""
     name, link = _one(deployment, random)
-    link.delay = random.choice((0.05, 0.2, 0.5))
-    try:
+    delay = random.choice((0.05, 0.2, 0.5))
+    with patched(link, delay=delay):
         await asyncio.sleep(random.uniform(3.0, 8.0))
-        return f"{name} by {link.delay} s"
-    finally:
-        link.delay = 0.0
+    return f"{name} by {delay} s"
 
 
 async def slices(deployment: Deployment, random: Random) -> str:
     """Bring what is sent between two in pieces of a few bytes, for seconds."""
     name, link = _one(deployment, random)
-    link.most = random.choice((1, 3, 16))
-    try:
+    most = random.choice((1, 3, 16))
+    with patched(link, most=most):
         await asyncio.sleep(random.uniform(2.0, 5.0))
-        return f"{name} in pieces of {link.most}"
-    finally:
-        link.most = 65536
+    return f"{name} in pieces of {most}"
 
 
 def _one(deployment: Deployment, random: Random) -> tuple[str, Link]:

@@ -22,7 +22,7 @@ from shared.queue.port import DELIVERY_LIMIT, KILLED_ITS_WORKER
 from shared.queue.sqlite import consumer as sqlite_consumer
 from shared.queue.sqlite.adapter import SqliteQueue
 from shared.sqlite.database import Database
-from tests.rigs.queue import SOON, nothing_comes, taken
+from tests.rigs.queue import SOON, nothing_comes, taken, until_full
 
 
 @pytest.fixture
@@ -219,25 +219,12 @@ async def test_a_clock_that_is_set_draws_no_wait_out(file: Path, ahead: float, r
     assert time.monotonic() - begun < SOON / 2
 
 
-async def until_full(queue: SqliteQueue) -> list[str]:
-    """Publish until the queue refuses and return what was accepted."""
-    accepted: list[str] = []
-    while len(accepted) < 10_000:
-        try:
-            await publish(queue, f"{len(accepted)}")
-        except QueueUnavailable as error:
-            assert "the disk is full" in str(error)  # noqa: PT017 - the loop ends here
-            break
-        accepted.append(f"{len(accepted)}")
-    return accepted
-
-
 async def test_full_disk_refuses_and_loses_nothing(file: Path) -> None:
     """On a full disk ``publish`` fails; what was accepted is delivered, and once there is room it goes on."""
     async with Database(file) as database, SqliteQueue(database, SystemClock()) as queue:
         pages = await database.write(lambda connection: connection.pragma("page_count"))
         await database.write(lambda connection: connection.pragma("max_page_count", pages + 10))
-        accepted = await until_full(queue)
+        accepted = [f"{number}" for number in range(await until_full(lambda number: publish(queue, f"{number}")))]
         assert 10 < len(accepted) < 10_000
         await database.write(lambda connection: connection.pragma("max_page_count", pages + 20))
         assert sorted(await all_of(queue, Lane.LIVE)) == sorted(accepted)

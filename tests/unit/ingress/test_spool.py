@@ -20,6 +20,7 @@ from shared.domain.ids import EventId
 from shared.queue.message import Message
 from tests.doubles.queue import MemoryQueue
 from tests.rigs.disks import fill, small_disk
+from tests.rigs.queue import until_full
 
 CLOCK = SystemClock()
 BOTH = (Lane.FAST, Lane.LIVE)
@@ -215,17 +216,6 @@ async def test_several_ingresses_have_a_file_each(site: Site) -> None:
         await until(lambda: sorted(site.broker.given) == [("one", "live"), ("other", "live")])
 
 
-async def publish_until_refused(queue: SpooledQueue) -> int:
-    """Publish until the disk is full; return how many were accepted."""
-    for number in range(20_000):
-        try:
-            await queue.publish(message(f"more {number}"), [Lane.LIVE])
-        except QueueUnavailable as error:
-            assert "full" in str(error)  # noqa: PT017 - the loop ends here
-            return number
-    raise AssertionError("the disk never was full")
-
-
 async def test_a_full_disk_costs_nothing_while_the_broker_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither when it is full at the start nor later; the spool opens by itself once there is room."""
     monkeypatch.setattr("shared.sqlite.reserve.RESERVE_BYTES", 1 << 20)
@@ -241,7 +231,7 @@ async def test_a_full_disk_costs_nothing_while_the_broker_is_there(monkeypatch: 
             await until(lambda: site.value("qudao_spool_usable") == 1)
             await queue.publish(message(2), [Lane.LIVE])
             ballast = fill(disk)
-            accepted = 2 + await publish_until_refused(queue)
+            accepted = 2 + await until_full(lambda number: queue.publish(message(f"more {number}"), [Lane.LIVE]))
             site.broker.away = False
             await until(lambda: len(set(site.broker.given)) == accepted)  # though the disk is full still
             await queue.publish(message("after"), [Lane.LIVE])

@@ -18,6 +18,7 @@ from shared.domain.errors import ConfigurationError, QueueUnavailable
 from shared.sqlite.database import Database, require_safe_sqlite
 from shared.sqlite.file import BUSY_MS
 from tests.rigs.disks import fill, small_disk
+from tests.rigs.queue import until_full
 
 NOTES = ("CREATE TABLE note (text TEXT NOT NULL CHECK (text <> 'bad'))",)
 
@@ -380,16 +381,10 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         yield folder
 
 
-async def until_full(database: Database) -> int:
-    """Write what grows the file until it is refused; return how much was written."""
+async def grow_until_full(database: Database) -> None:
+    """Write what grows the file until it is refused."""
     write = database.batched(note_all, grows=True)
-    for number in range(20_000):
-        try:
-            await write("x" * 1000)
-        except QueueUnavailable as error:
-            assert "the disk is full" in str(error)  # noqa: PT017 - the loop ends here
-            return number
-    raise AssertionError("the disk never was full")
+    await until_full(lambda _: write("x" * 1000))
 
 
 async def test_on_a_full_disk_only_growing_stops(disk: Path) -> None:
@@ -398,7 +393,7 @@ async def test_on_a_full_disk_only_growing_stops(disk: Path) -> None:
         await database.migrate("notes", NOTES)
         await database.batched(note_all)("before")
         ballast = fill(disk)
-        await until_full(database)
+        await grow_until_full(database)
         for number in range(200):  # more than the log had room for
             await database.batched(note_all)(f"settled {number}")
             await database.write(lambda connection: connection.execute("DELETE FROM note WHERE text <> 'before'"))
@@ -420,7 +415,7 @@ async def test_a_file_opens_on_a_full_disk(disk: Path) -> None:
         await database.migrate("notes", NOTES)
         assert await notes(database) == ["before"]
         await database.write(lambda connection: connection.execute("DELETE FROM note"))
-        await until_full(database)
+        await grow_until_full(database)
 
 
 async def test_migration_runs_each_step_once(tmp_path: Path) -> None:
