@@ -11,6 +11,7 @@ from aio_pika.exceptions import ChannelNotFoundEntity, DeliveryError, PublishErr
 from aiormq import Channel
 from pamqp.commands import Basic
 
+from shared.amqp.batches import Batches
 from shared.amqp.connection import AmqpConnection, close_channel, pause, said, translated
 from shared.domain.errors import QueueUnavailable
 from shared.tasks import beside
@@ -44,22 +45,21 @@ class Publisher:
         """
         self._connection = connection
         self._seconds = seconds
-        self._slots = asyncio.Semaphore(in_flight)
-        self._attempts = asyncio.TaskGroup()
+        self._in_flight = in_flight
         self._stack = AsyncExitStack()
-        self._channel: Channel | None = None
+        self._batches: Batches | None = None
         self._broken = asyncio.Event()
         self._ready = asyncio.Event()
         self._silent = ""
 
     async def __aenter__(self) -> Self:
         await self._stack.enter_async_context(beside(self._keep()))
-        await self._attempts.__aenter__()
         return self
 
     async def __aexit__(self, *_: object) -> None:
         self._silent = "the publisher is closed"
-        await self._attempts.__aexit__(None, None, None)
+        if self._batches is not None:
+            await self._batches.ended()
         await self._stack.aclose()
 
     async def ready(self) -> None:
@@ -68,11 +68,8 @@ class Publisher:
 
     def renew(self, reason: str) -> None:
         """Replace the channel. What waits for a confirm on it fails."""
-        if self._channel is not None:
-            log.warning("amqp.channel_replaced", reason=reason)
-            self._channel = None
-            self._ready.clear()
-            self._broken.set()
+        if self._batches is not None:
+            self._give_up(self._batches, QueueUnavailable(reason))
 
     async def publish(
         self,
@@ -96,72 +93,37 @@ class Publisher:
             QueueUnavailable: It is not known to be durable; within 2 s, and at once while the broker is known
                 to be away. Publishing again is the caller's choice.
         """
-        await self._slots.acquire()
-        try:
-            channel = await self._usable_channel()
-        except BaseException:
-            self._slots.release()
-            raise
+        batches = await self._usable()
         properties = Basic.Properties(
             message_id=uuid4().hex,
             delivery_mode=2 if persistent else 1,
             headers=dict(headers or {}),
             expiration=None if expiration is None else str(round(expiration * 1000)),
         )
-        attempt = self._attempts.create_task(self._attempt(channel, body, exchange, routing_key, properties))
-        outcome = await asyncio.shield(attempt)
-        if isinstance(outcome, Exception):
-            raise outcome
-        return outcome
-
-    async def _attempt(
-        self, channel: Channel, body: bytes, exchange: str, routing_key: str, properties: Basic.Properties
-    ) -> bool | Exception:
-        """Publish once and return what came of it, failures too: an exception would end the other attempts."""
         try:
             with translated("publish", needs="write"):
-                await channel.basic_publish(
-                    body,
-                    exchange=exchange,
-                    routing_key=routing_key,
-                    properties=properties,
-                    mandatory=True,
-                    timeout=self._seconds,
-                    wait=False,
-                )
+                await batches.publish(body, exchange=exchange, routing_key=routing_key, properties=properties)
         except QueueUnavailable as error:
-            return self._judge(channel, error, routing_key)
-        except Exception as error:  # noqa: BLE001 - the caller gets it: nothing was sent
-            return error
-        finally:
-            self._slots.release()
+            match error.__cause__:
+                case PublishError():
+                    raise Unroutable(f"no queue takes the routing key {routing_key!r}") from error
+                case DeliveryError():
+                    return False
+                case ChannelNotFoundEntity() as cause:
+                    raise Unroutable(said(cause)) from error
+            raise
         return True
 
-    def _judge(self, channel: Channel, error: QueueUnavailable, routing_key: str) -> bool | QueueUnavailable:
-        """Return what a failed publish means; give its channel up unless the broker answered clearly."""
-        match error.__cause__:
-            case PublishError():
-                return Unroutable(f"no queue takes the routing key {routing_key!r}")
-            case DeliveryError():
-                return False
-            case ChannelNotFoundEntity() as cause:
-                error = Unroutable(said(cause))
-            case TimeoutError() if channel is self._channel:
-                self._silent = str(self._connection.problem or error)
-        if channel is self._channel:
-            self.renew(str(error))
-        return error
-
-    async def _usable_channel(self) -> Channel:
-        """Return the channel; wait a moment for one that is being replaced, but not for a broker that is away."""
+    async def _usable(self) -> Batches:
+        """Return what to publish with; wait a moment for a new channel, but not for a broker that is away."""
         problem = str(self._connection.problem or self._silent)
-        if not problem and self._channel is None:
+        if not problem and self._batches is None:
             with suppress(TimeoutError):
                 async with asyncio.timeout(REPLACEMENT_SECONDS):
                     await self._ready.wait()
-        if problem or self._channel is None:
+        if problem or self._batches is None:
             raise QueueUnavailable(problem or "there is no channel to publish on yet")
-        return self._channel
+        return self._batches
 
     async def _keep(self) -> None:
         """Keep one channel open and replace it when it breaks, for ever."""
@@ -176,14 +138,41 @@ class Publisher:
             try:
                 await self._offer(channel)
             finally:
-                self._channel = None
-                self._ready.clear()
                 await close_channel(channel)
 
     async def _offer(self, channel: Channel) -> None:
         """Publish on the channel until it breaks."""
-        self._broken = broken = asyncio.Event()
-        channel.closing.add_done_callback(lambda _: broken.set())
-        self._channel, self._silent = channel, ""
+        batches = Batches(
+            channel,
+            seconds=self._seconds,
+            in_flight=self._in_flight,
+            on_silence=lambda: self._give_up(batches, TimeoutError()),
+        )
+        self._broken = asyncio.Event()
+        channel.closing.add_done_callback(lambda closed: self._give_up(batches, _reason(closed)))
+        self._batches, self._silent = batches, ""
         self._ready.set()
-        await broken.wait()
+        try:
+            async with beside(batches.send()):
+                await self._broken.wait()
+        finally:
+            self._batches = None
+            self._ready.clear()
+            batches.fail(QueueUnavailable("the publisher is closed"))
+
+    def _give_up(self, batches: Batches, error: BaseException) -> None:
+        """Publish no more with *batches*; all who wait there fail with *error*."""
+        if batches is self._batches:
+            if isinstance(error, TimeoutError):
+                self._silent = str(self._connection.problem or "the broker does not answer")
+            log.warning("amqp.channel_replaced", reason=said(error))
+            self._batches = None
+            self._ready.clear()
+            self._broken.set()
+            batches.fail(error)
+
+
+def _reason(closed: "asyncio.Future[None]") -> BaseException:
+    """Return why a channel closed."""
+    error = None if closed.cancelled() else closed.exception()
+    return error if isinstance(error, Exception) else ConnectionError("the connection closed")
