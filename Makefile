@@ -7,7 +7,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no
 SELF := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --no-index
 VERIFY := $(BIN)/python -m pip check
 
-.PHONY: setup demo test fuzz faults check lint lock clean
+.PHONY: setup demo test fuzz faults bench check lint lock clean
 
 setup: $(VENV)/.dev
 
@@ -56,6 +56,16 @@ $(VENV)/.fuzz: $(VENV)/.dev requirements-fuzz.txt
 	$(INSTALL) --requirement requirements-fuzz.txt
 	@touch $@
 
+# Measures Qudao beside what one could have used instead, in an environment of its own: docs/performance.md.
+BENCH ?=
+bench:
+	$(MAKE) VENV=.venv-bench .venv-bench/.bench
+	.venv-bench/bin/python -m tests.benchmarks $(BENCH)
+
+$(VENV)/.bench: $(VENV)/.dev requirements-bench.txt
+	$(INSTALL) --requirement requirements-bench.txt
+	@touch $@
+
 # Kills, stops, starves and cuts off everything that can be, and judges what became of every customer: docs/reliability.md.
 CYCLES ?= 60
 SEED ?= 1
@@ -80,6 +90,7 @@ lock: $(BIN)/uv
 	$(COMPILE) --all-extras --output-file requirements-dev.txt pyproject.toml
 	$(COMPILE) --constraints requirements-dev.txt --extra install --output-file requirements.txt pyproject.toml
 	$(COMPILE) --constraints requirements-dev.txt --group fuzz --output-file requirements-fuzz.txt
+	$(COMPILE) --constraints requirements-dev.txt --group bench --output-file requirements-bench.txt
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

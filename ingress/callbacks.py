@@ -98,16 +98,20 @@ class Callbacks:
         if request.content_length is not None and request.content_length > MAX_BODY:
             raise CallbackRejected(413, "body is too large")
         try:
-            if request.content.is_eof():  # arrived with the headers, as most do: no timer needed
-                return await request.read()
-            async with asyncio.timeout(self._read_timeout):
-                return await request.read()
+            if request.content.is_eof():  # arrived with the headers, as most do: neither a timer nor a wait is needed
+                body = request.content.read_nowait()
+            else:
+                async with asyncio.timeout(self._read_timeout):
+                    body = await request.read()
         except TimeoutError as error:
             raise CallbackRejected(408, "body is too slow") from error
         except web.HTTPRequestEntityTooLarge as error:
             raise CallbackRejected(413, "body is too large") from error
         except (web.RequestPayloadError, ConnectionError, RuntimeError) as error:  # the last: lost before this
             raise CallbackRejected(400, "body is cut off") from error
+        if len(body) > MAX_BODY:
+            raise CallbackRejected(413, "body is too large")
+        return body
 
     async def _accept(self, request: web.Request, event: Work, started: float) -> web.Response:
         """

@@ -10,23 +10,14 @@ confirmed or was refused.
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
-from functools import lru_cache
-from struct import Struct
-from typing import Final
+from collections.abc import Callable, Mapping
+from itertools import count
+from uuid import uuid4
 
 from aiormq import Channel
 from aiormq.abc import ChannelFrame
-from pamqp.commands import Basic
-from pamqp.frame import marshal
-from pamqp.header import ContentHeader
 
-LONGEST_KEY: Final = 255
-"""Bytes of a routing key, by AMQP."""
-
-_BODY_HEAD: Final = Struct(">BHI")
-_BODY: Final = 3
-_FRAME_END: Final = b"\xce"
+from shared.amqp.frames import publish_frames
 
 
 class Batches:
@@ -46,6 +37,8 @@ class Batches:
         self._seconds = seconds
         self._in_flight = in_flight
         self._on_silence = on_silence
+        self._name = uuid4().hex
+        self._numbers = count(1)
         self._loop = asyncio.get_running_loop()
         self._slots = asyncio.Semaphore(in_flight)
         self._frames: list[bytes] = []
@@ -54,12 +47,18 @@ class Batches:
         self._alarm: asyncio.TimerHandle | None = None
         self._failure: BaseException | None = None
 
-    async def publish(self, body: bytes, *, exchange: str, routing_key: str, properties: Basic.Properties) -> None:
+    async def publish(
+        self,
+        body: bytes,
+        *,
+        exchange: str,
+        routing_key: str,
+        headers: Mapping[str, str | int],
+        expiration: float | None = None,
+        persistent: bool = True,
+    ) -> None:
         """
-        Publish with the flag ``mandatory``; return when the broker confirmed it.
-
-        Args:
-            properties: With a message id that no other has, by which a message that comes back is known.
+        Publish with the flag ``mandatory`` and a message id that no other has; return when the broker confirmed it.
 
         Raises:
             ValueError: The message cannot be encoded. Nothing was sent.
@@ -67,12 +66,23 @@ class Batches:
             DeliveryError: A queue refused it.
             BaseException: What :meth:`fail` was called with.
         """
-        frames = _encoded(self._channel, body, exchange, routing_key, properties)
+        message_id = f"{self._name}.{next(self._numbers)}"  # by which a message that comes back is known
+        frames = publish_frames(
+            body,
+            channel=self._channel.number,
+            size=self._channel.max_content_size,
+            exchange=exchange,
+            routing_key=routing_key,
+            message_id=message_id,
+            headers=headers,
+            expiration=expiration,
+            persistent=persistent,
+        )
         await self._slots.acquire()
         if self._failure is not None:
             self._slots.release()
             raise self._failure
-        confirmed = self._expect_confirm(str(properties.message_id))
+        confirmed = self._expect_confirm(message_id)
         self._frames.append(frames)
         self._handed_over.set()
         await asyncio.shield(confirmed)
@@ -124,21 +134,3 @@ class Batches:
         self._alarm = None if due is None else self._loop.call_at(due, self._watch)
         if due is not None and due <= self._loop.time():
             self._on_silence()
-
-
-def _encoded(channel: Channel, body: bytes, exchange: str, routing_key: str, properties: Basic.Properties) -> bytes:
-    """Return the frames of a message: method, header, body in as many parts as the broker wants it."""
-    number, size = channel.number, channel.max_content_size
-    header = marshal(ContentHeader(properties=properties, body_size=len(body)), number)
-    parts = [_method_frame(exchange, routing_key, number), header]
-    for start in range(0, len(body), size):
-        part = body[start : start + size]
-        parts += (_BODY_HEAD.pack(_BODY, number, len(part)), part, _FRAME_END)
-    return b"".join(parts)
-
-
-@lru_cache(maxsize=128)
-def _method_frame(exchange: str, routing_key: str, number: int) -> bytes:
-    if len(routing_key.encode()) > LONGEST_KEY:
-        raise ValueError(f"Routing key too long (max {LONGEST_KEY} bytes)")
-    return bytes(marshal(Basic.Publish(exchange=exchange, routing_key=routing_key, mandatory=True), number))

@@ -3,13 +3,11 @@
 import asyncio
 from collections.abc import Mapping
 from contextlib import AsyncExitStack, suppress
-from typing import Any, Final, Self
-from uuid import uuid4
+from typing import Final, Self
 
 import structlog
 from aio_pika.exceptions import ChannelNotFoundEntity, DeliveryError, PublishError
 from aiormq import Channel
-from pamqp.commands import Basic
 
 from shared.amqp.batches import Batches
 from shared.amqp.connection import AmqpConnection, close_channel, pause, said, translated
@@ -77,7 +75,7 @@ class Publisher:
         *,
         exchange: str,
         routing_key: str,
-        headers: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str | int] | None = None,
         expiration: float | None = None,
         persistent: bool = True,
     ) -> bool:
@@ -94,15 +92,16 @@ class Publisher:
                 to be away. Publishing again is the caller's choice.
         """
         batches = await self._usable()
-        properties = Basic.Properties(
-            message_id=uuid4().hex,
-            delivery_mode=2 if persistent else 1,
-            headers=dict(headers or {}),
-            expiration=None if expiration is None else str(round(expiration * 1000)),
-        )
         try:
             with translated("publish", needs="write"):
-                await batches.publish(body, exchange=exchange, routing_key=routing_key, properties=properties)
+                await batches.publish(
+                    body,
+                    exchange=exchange,
+                    routing_key=routing_key,
+                    headers=headers or {},
+                    expiration=expiration,
+                    persistent=persistent,
+                )
         except QueueUnavailable as error:
             match error.__cause__:
                 case PublishError():

@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, Self
+from typing import Final, Self
 
 import structlog
 
@@ -143,7 +143,7 @@ class Outbox:
         exchange: str,
         key: str,
         body: bytes,
-        headers: Mapping[str, Any],
+        headers: Mapping[str, str | int],
         expiration: float | None = None,
     ) -> None:
         async def once() -> bool:

@@ -87,7 +87,8 @@ class Subscription:
             except (QueueUnavailable, ConfigurationError) as error:
                 self._reason = str(error)
                 self._fail(QueueUnavailable(str(error)))
-            failures = 0 if loop.time() - started > STEADY_SECONDS else failures + 1
+            away = self._connection.problem is not None  # then the connection has paused for long enough
+            failures = 0 if away or loop.time() - started > STEADY_SECONDS else failures + 1
             await self._connection.usable()
             await asyncio.sleep(pause(failures))
 

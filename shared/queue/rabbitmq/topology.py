@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import cache
 from itertools import combinations
 from typing import Any, Final
 from uuid import uuid4
@@ -217,6 +218,7 @@ class Topology:
                 await channel.queue_bind(name, name)
 
 
+@cache
 def key_of(lanes: frozenset[Lane]) -> str:
     """Return the routing key that reaches exactly *lanes*, so that one confirm covers them all."""
     return "+".join(lane for lane in Lane if lane in lanes)

@@ -21,9 +21,9 @@ LANE: Final = "qudao-lane"
 PARKED_AT: Final = "qudao-parked-at"
 
 
-def headers_of(message: Message) -> dict[str, Any]:
+def headers_of(message: Message) -> dict[str, str | int]:
     """Return the headers *message* travels with; none holds personal data."""
-    headers: dict[str, Any] = {
+    headers: dict[str, str | int] = {
         "qudao-event": message.event_id,
         "qudao-first-seen": repr(message.first_seen),  # pamqp would send a single-precision number
         "qudao-attempts": message.attempts,
@@ -31,7 +31,7 @@ def headers_of(message: Message) -> dict[str, Any]:
     return headers if message.failure is None else {**headers, **_failure_headers("qudao", message.failure)}
 
 
-def parked_headers(message: Message, failure: Failure, lane: Lane, now: float) -> dict[str, Any]:
+def parked_headers(message: Message, failure: Failure, lane: Lane, now: float) -> dict[str, str | int]:
     """Return the headers of *message* parked at *now* with *failure* as the reason."""
     return {**headers_of(message), **_failure_headers("qudao-parked", failure), LANE: lane, PARKED_AT: repr(now)}
 
@@ -85,8 +85,8 @@ def deliveries_before(headers: Mapping[str, Any]) -> int:
     return count if isinstance(count, int) else 0
 
 
-def _failure_headers(prefix: str, failure: Failure) -> dict[str, Any]:
-    headers: dict[str, Any] = {
+def _failure_headers(prefix: str, failure: Failure) -> dict[str, str | int]:
+    headers: dict[str, str | int] = {
         f"{prefix}-reason": failure.reason,
         f"{prefix}-endpoint": failure.endpoint,
         f"{prefix}-hint": failure.hint,

@@ -4,13 +4,11 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
-from uuid import uuid4
 
 import pytest
 from aio_pika.exceptions import PublishError
 from aiormq import Channel
 from aiormq.abc import ChannelFrame
-from pamqp.commands import Basic
 
 from shared.amqp.batches import Batches
 from shared.amqp.connection import AmqpConnection, channel_for_now
@@ -21,10 +19,6 @@ SOON = 20.0
 
 class Silence(Exception):
     """Stands for what is done about a broker that says nothing."""
-
-
-def properties() -> Basic.Properties:
-    return Basic.Properties(message_id=uuid4().hex, delivery_mode=2)
 
 
 @asynccontextmanager
@@ -54,7 +48,7 @@ async def failures(batches: Batches, keys: list[str]) -> list[Exception | None]:
 
     async def publish(key: str) -> Exception | None:
         try:
-            await batches.publish(b"", exchange="", routing_key=key, properties=properties())
+            await batches.publish(b"", exchange="", routing_key=key, headers={})
         except Exception as error:  # noqa: BLE001 - to be looked at
             return error
         return None
@@ -83,7 +77,7 @@ async def test_one_turn_is_one_write(amqp_url: str, prefix: str, monkeypatch: py
         wanted = [str(number).encode() for number in range(200)]
         async with asyncio.TaskGroup() as group:
             for body in wanted:
-                group.create_task(batches.publish(body, exchange="", routing_key=prefix, properties=properties()))
+                group.create_task(batches.publish(body, exchange="", routing_key=prefix, headers={}))
         assert len(written) == 1
         monkeypatch.undo()
         assert await bodies(channel, prefix) == wanted
@@ -96,7 +90,7 @@ async def test_bodies_of_any_size_arrive_whole(amqp_url: str, prefix: str, size:
     """A body larger than a frame is sent in several."""
     body = bytes(range(256)) * (size // 256) + b"x" * (size % 256)
     async with batches_on(amqp_url, prefix) as (batches, channel):
-        await batches.publish(body, exchange="", routing_key=prefix, properties=properties())
+        await batches.publish(body, exchange="", routing_key=prefix, headers={})
         assert await bodies(channel, prefix) == [body]
 
 
@@ -114,8 +108,7 @@ async def test_cancelled_before_it_is_sent_is_sent_all_the_same(amqp_url: str, p
     async with batches_on(amqp_url, prefix) as (batches, channel):
         async with asyncio.TaskGroup() as group:
             tasks = [
-                group.create_task(batches.publish(body, exchange="", routing_key=prefix, properties=properties()))
-                for body in wanted
+                group.create_task(batches.publish(body, exchange="", routing_key=prefix, headers={})) for body in wanted
             ]
             await asyncio.sleep(0)
             for task in tasks[::2]:
@@ -133,7 +126,7 @@ async def test_no_more_than_allowed_wait_for_a_confirm(amqp_url: str, prefix: st
 
         async def publish() -> None:
             nonlocal most
-            await batches.publish(b"", exchange="", routing_key=prefix, properties=properties())
+            await batches.publish(b"", exchange="", routing_key=prefix, headers={})
             most = max(most, len(channel.confirmations))
 
         async with asyncio.TaskGroup() as group:
@@ -149,5 +142,5 @@ async def test_silence_ends_every_wait(amqp_url: str, prefix: str, monkeypatch: 
         monkeypatch.setattr(channel, "_on_confirm_frame", lambda _: asyncio.sleep(0))
         assert [type(failure) for failure in await failures(batches, [prefix] * 5)] == [Silence] * 5
         with pytest.raises(Silence):
-            await batches.publish(b"", exchange="", routing_key=prefix, properties=properties())
+            await batches.publish(b"", exchange="", routing_key=prefix, headers={})
         await batches.ended()
