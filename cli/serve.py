@@ -1,9 +1,11 @@
 """`qudao run`, `qudao ingress`, `qudao worker`: the services, from the settings to the last answer."""
 
 import asyncio
+import gc
 import signal
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from typing import Final
 
 import structlog
 from prometheus_client import CollectorRegistry
@@ -26,6 +28,9 @@ from shared.web.doors import Shortage
 from shared.web.listener import bind
 from workers.consumer import Worker
 from workers.jobs.schedule import Schedule
+
+YOUNG: Final = 5000
+"""New objects after which those among them are sought that keep each other; Python's own 700 cost a tenth."""
 
 log = structlog.get_logger()
 
@@ -51,6 +56,8 @@ async def _main(*needs: Need) -> None:
     channels = LiveChannels(settings.channels, settings.time_zone, registry) if Need.API in needs else None
     configure_logging(settings.log_level, settings.log_format)
     allow_files()
+    gc.freeze()  # what is there now stays, and need not be looked at again
+    gc.set_threshold(YOUNG, *gc.get_threshold()[1:])
     async with stopped_by_signal() as stop:
         # Before anything is begun: else a SIGHUP that comes early ends the process.
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, channels.look_now if channels else lambda: None)
