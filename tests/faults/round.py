@@ -113,6 +113,7 @@ async def _run(kind: Kind, deployment: Deployment, strikes: int, random: Random,
             await _moved(simulator, time.time(), report)
             for service in deployment.services.values():
                 service.look()
+        await _caught_up(judge, kind.patience)
         probe = people.old_customers(1)
         judge.add_old(probe)
         asked = time.time()
@@ -156,6 +157,12 @@ async def _moved(simulator: Simulator, since: float, report: Report, *, count: b
     if count:
         report.recoveries["live"].append(first([r.marked_at for r in came_since() if r.marked_at]))
         report.recoveries["fast"].append(first([r.welcomes[0] for r in came_since() if r.welcomes]))
+
+
+async def _caught_up(judge: Judge, patience: float) -> None:
+    """Return once those who wait now are marked: bulk has what they leave of the quota, and cannot move before."""
+    waiting = {relation.key for relation in judge.unmarked()}
+    await _until(lambda: waiting.isdisjoint(relation.key for relation in judge.unmarked()), patience)
 
 
 async def _metrics(deployment: Deployment) -> dict[str, str]:
