@@ -26,7 +26,7 @@ from shared.amqp.connection import AmqpConnection, channel_for_now
 from shared.domain.events import Lane
 from shared.queue.rabbitmq.topology import Topology
 from tests.benchmarks.load import Outcome, rendered, send_all
-from tests.benchmarks.rig import broker_from, own_prefix, percentiles, print_result
+from tests.benchmarks.rig import broker_from, cpu_of, own_prefix, percentiles, print_result
 from tests.callback_vectors import OWN
 from tests.e2e.processes import QUDAO, run_to_end
 from tests.rabbitmq.brokers import free_ports
@@ -35,7 +35,6 @@ from tests.rigs.ingress import added
 CONNECTIONS = 64
 WARM = 300
 STARTED_WITHIN = 30.0
-TICKS = os.sysconf("SC_CLK_TCK")
 
 Stored = Callable[[], Awaitable[int | None]]
 """How many events a receiver has stored; None for one that stores nothing."""
@@ -157,13 +156,6 @@ RECEIVERS: dict[str, Callable[[str, Path], Any]] = {
 }
 
 
-def cpu_seconds(pid: int) -> float:
-    """Return the CPU time that *pid* and its children have used."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="utf-8").split()
-    fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS + sum(cpu_seconds(int(child)) for child in children)
-
-
 async def measure(name: str, url: str, events: int) -> dict[str, float]:
     """Run one receiver once."""
     warm, requests = (
@@ -172,9 +164,9 @@ async def measure(name: str, url: str, events: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         async with RECEIVERS[name](url, Path(folder)) as receiver:
             await send_all(receiver.port, warm, CONNECTIONS)
-            used = cpu_seconds(receiver.pid)
+            used = cpu_of(receiver.pid)
             outcome: Outcome = await send_all(receiver.port, requests, CONNECTIONS)
-            used = cpu_seconds(receiver.pid) - used
+            used = cpu_of(receiver.pid) - used
             assert outcome.statuses == {200: events}, f"{name} answered {outcome.statuses}"
             stored = await receiver.stored()
             assert stored in {None, WARM + events}, f"{name} stored {stored} of {WARM + events}"

@@ -80,23 +80,24 @@ def cpu() -> float:
     return used.ru_utime + used.ru_stime
 
 
-async def rounds(url: str, given: argparse.Namespace) -> dict[str, Any]:
-    """Measure both in turn, each round in a queue of its own; return the medians."""
+async def compare(url: str, messages: int, callers: int, rounds: int) -> dict[str, Any]:
+    """Measure both in turn, each round in a queue of its own; return the medians, and how each stands against ours."""
     found: dict[str, list[dict[str, float]]] = {"qudao": [], "aio-pika": []}
     async with AmqpConnection(url, "bench queues") as connection:
         await connection.usable()
-        for number in range(given.rounds):
+        for number in range(rounds):
             for name, way in (("qudao", by_qudao), ("aio-pika", by_aio_pika)):
                 queue = f"{own_prefix()}.{number}.{name}"
                 async with channel_for_now(connection.channel) as channel:
                     await channel.queue_declare(queue, durable=True, arguments={"x-queue-type": "quorum"})
                     async with way(url, queue) as publish:
-                        await measure(publish, given.callers, given.callers)
-                        found[name].append(await measure(publish, given.messages, given.callers))
+                        await measure(publish, callers, callers)
+                        found[name].append(await measure(publish, messages, callers))
                     stored = (await channel.queue_delete(queue)).message_count
-                    assert stored == given.messages + given.callers, "every message that was confirmed is there"
+                    assert stored == messages + callers, "every message that was confirmed is there"
     medians = {name: {key: statistics.median(r[key] for r in rows) for key in rows[0]} for name, rows in found.items()}
-    return medians | {"cpu_ratio": round(medians["aio-pika"]["cpu_us"] / medians["qudao"]["cpu_us"], 2)}
+    ours = medians["qudao"]["cpu_us"]
+    return {name: row | {"cpu_ratio": round(row["cpu_us"] / ours, 2)} for name, row in medians.items()}
 
 
 def main() -> None:
@@ -107,7 +108,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     given = parser.parse_args()
     with broker_from(None) as url:
-        print_result(uvloop.run(rounds(url, given)))
+        print_result(uvloop.run(compare(url, given.messages, given.callers, given.rounds)))
 
 
 if __name__ == "__main__":

@@ -83,6 +83,14 @@ def resident_mb(pid: int) -> float:
     return round(pages * os.sysconf("SC_PAGESIZE") / 1e6, 1)
 
 
+def cpu_of(pid: int) -> float:
+    """Return the CPU seconds that process *pid* and its children have used."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="utf-8").split()
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    ticks = int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK") + sum(cpu_of(int(child)) for child in children)
+
+
 def percentiles(seconds: Sequence[float]) -> dict[str, float]:
     """Return the middle, the 99th percentile and the longest of *seconds*, in seconds."""
     ordered = sorted(seconds)

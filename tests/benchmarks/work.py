@@ -5,32 +5,40 @@ What does one customer cost a worker, in CPU, by the operating system's accounti
 
 Each round: customers scan, their events wait, then one worker marks them all with two calls each, logs as shipped, the
 quota lifted, WeCom answering at once. The state is in PostgreSQL, or with --embedded all in one file.
+
+``make bench BENCH="--only work"`` measures it beside the scripts in ``tests/benchmarks/markers``, which make the same
+two calls and acknowledge afterwards; they know no quota, no journal, no second look and no log.
 """
 
 import argparse
 import asyncio
 import os
 import statistics
+import sys
 import tempfile
 import time
+from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
+
+import aio_pika
+import aiohttp
+import orjson
 
 from simulator import Simulator, SimulatorConfig, run_simulator
-from tests.benchmarks.rig import broker_from, own_prefix, print_result
+from tests.benchmarks.rig import broker_from, cpu_of, own_prefix, print_result
 from tests.e2e import processes
 from tests.e2e.processes import Process, qudao, receives, settings
 from tests.postgres.servers import running_server
 
-TICKS = os.sysconf("SC_CLK_TCK")
 CHANNELS = '[channels.shop]\nname = "南京路店"\nstaff = ["lin.qiao"]\nremark = "{channel}-{name}"\n'
 
 
 def cpu_seconds(process: Process) -> float:
     """Return the CPU time that *process* has used."""
-    fields = Path(f"/proc/{process.process.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
+    return cpu_of(process.process.pid)
 
 
 async def marked(simulator: Simulator, count: int) -> None:
@@ -39,12 +47,12 @@ async def marked(simulator: Simulator, count: int) -> None:
         await asyncio.sleep(0.05)
 
 
-async def measure(executable: Path, given: argparse.Namespace, more: dict[str, str]) -> dict[str, float]:
+async def measure(executable: Path, events: int, more: dict[str, str], *, embedded: bool = False) -> dict[str, float]:
     """Run one round with the *executable*."""
     simulator = Simulator(SimulatorConfig.quiet(corp_per_minute=10**9, corp_per_hour=10**9, in_flight=10**6))
     simulator.add_contact_way("qd_shop", ["lin.qiao"])
     processes.QUDAO = executable
-    command = ("run",) if given.embedded else ("ingress", "worker")
+    command = ("run",) if embedded else ("ingress", "worker")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         async with run_simulator(simulator) as server:
@@ -57,12 +65,12 @@ async def measure(executable: Path, given: argparse.Namespace, more: dict[str, s
             (folder / "channels.toml").write_text(CHANNELS, encoding="utf-8")
             async with qudao(command[0], folder=folder, env=env) as first:
                 await receives(first, simulator)
-                if given.embedded:
-                    return await _costs(first, simulator, given.events, scan=True)
-                await _scan(simulator, given.events)
+                if embedded:
+                    return await _costs(first, simulator, events, scan=True)
+                await _scan(simulator, events)
                 async with qudao(command[1], folder=folder, env=env) as worker:
                     await worker.logged("lane.opened", lane="live")
-                    return await _costs(worker, simulator, given.events)
+                    return await _costs(worker, simulator, events)
 
 
 async def _scan(simulator: Simulator, events: int) -> None:
@@ -79,6 +87,106 @@ async def _costs(process: Process, simulator: Simulator, events: int, *, scan: b
     return {"cpu_us_per_event": round(used / events * 1e6), "events_per_second": round(events / took, 1)}
 
 
+def _plain(event: dict[str, str]) -> aio_pika.Message:
+    return aio_pika.Message(orjson.dumps(event), content_type="application/json")
+
+
+def _for_taskiq(event: dict[str, str]) -> aio_pika.Message:
+    task = {"task_id": uuid4().hex, "task_name": "customer_event", "labels": {}, "args": [event], "kwargs": {}}
+    return aio_pika.Message(orjson.dumps(task))
+
+
+def _for_celery(event: dict[str, str]) -> aio_pika.Message:
+    task_id = str(uuid4())
+    headers = {"lang": "py", "task": "customer_event", "id": task_id, "root_id": task_id}
+    return aio_pika.Message(
+        orjson.dumps([[event], {}, {}]),
+        headers=headers,
+        content_type="application/json",
+        content_encoding="utf-8",
+        correlation_id=task_id,
+    )
+
+
+MARKERS: dict[str, tuple[str, Callable[[dict[str, str]], aio_pika.Message]]] = {
+    "aiohttp + aio-pika": ("with_aio_pika", _plain),
+    "FastStream": ("with_faststream", _plain),
+    "taskiq": ("with_taskiq", _for_taskiq),
+    "Celery": ("with_celery", _for_celery),
+}
+"""Modules of ``tests/benchmarks/markers``, and how they want to be told of an event."""
+
+
+async def measure_marker(name: str, url: str, events: int) -> dict[str, float]:
+    """Run one round with one of MARKERS."""
+    module, message_for = MARKERS[name]
+    simulator = Simulator(SimulatorConfig.quiet(corp_per_minute=10**9, corp_per_hour=10**9, in_flight=10**6))
+    queue = f"{own_prefix()}.{module}.{uuid4().hex}"
+    async with (
+        run_simulator(simulator) as server,
+        await aio_pika.connect(url) as connection,
+        aiohttp.ClientSession() as session,
+    ):
+        query = {"corpid": simulator.corp.corp_id, "corpsecret": simulator.app.secret}
+        async with session.get(f"{server.url}/cgi-bin/gettoken", params=query) as response:
+            token = (await response.json())["access_token"]
+        channel = await connection.channel()
+        if module != "with_taskiq":  # it declares its own, as it likes
+            await channel.declare_queue(queue, durable=True, arguments={"x-queue-type": "quorum"})
+        env = {
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(Path(__file__).parents[2]),
+            "QUEUE_URL": url,
+            "QUEUE": queue,
+            "AT_ONCE": "8",
+            "API": server.url,
+            "ACCESS_TOKEN": token,
+        }
+        command = (sys.executable, "-m", f"tests.benchmarks.markers.{module}")
+        process = await asyncio.create_subprocess_exec(*command, env=env, stdout=asyncio.subprocess.PIPE)
+        try:
+            assert process.stdout is not None, "it is a pipe"
+            async with asyncio.timeout(30):
+                while (await process.stdout.readline()).strip() != b"ready":
+                    assert process.returncode is None, f"{name} ended"
+            relations = simulator.populate(events, state="qd_shop", userid="lin.qiao")
+            begun, used = time.monotonic(), cpu_of(process.pid)
+            for relation in relations:
+                event = {"userid": relation.member.userid, "external_userid": relation.customer.external_userid}
+                await channel.default_exchange.publish(message_for(event), routing_key=queue)
+            async with asyncio.timeout(120):
+                await marked(simulator, events)
+            took, used = time.monotonic() - begun, cpu_of(process.pid) - used
+        finally:
+            process.kill()
+            await process.wait()
+    return {"cpu_us_per_event": round(used / events * 1e6), "events_per_second": round(events / took, 1)}
+
+
+async def compare(url: str, state: str, events: int, rounds: int) -> dict[str, Any]:
+    """Measure all in turn; return the medians, and how each stands against the first, which does the least."""
+    found: dict[str, list[dict[str, float]]] = {}
+    for number in range(rounds):
+        over_rabbitmq = {
+            "QUDAO_QUEUE_URL": url,
+            "QUDAO_QUEUE_PREFIX": f"{own_prefix()}.work{number}",
+            "QUDAO_STATE_URL": state,
+        }
+        ways: dict[str, Callable[[], Awaitable[dict[str, float]]]] = {
+            name: lambda name=name: measure_marker(name, url, events) for name in MARKERS
+        }
+        ways["qudao"] = lambda: measure(processes.QUDAO, events, over_rabbitmq)  # noqa: B023 - used at once
+        ways["qudao embedded"] = lambda: measure(processes.QUDAO, events, {}, embedded=True)
+        for name, way in ways.items():
+            found.setdefault(name, []).append(await way())
+            print(f"work, round {number + 1}: {name}: {found[name][-1]}", file=sys.stderr, flush=True)
+    medians = {
+        name: {key: statistics.median(row[key] for row in rows) for key in rows[0]} for name, rows in found.items()
+    }
+    first = next(iter(medians.values()))["cpu_us_per_event"]
+    return {name: row | {"cpu_ratio": round(row["cpu_us_per_event"] / first, 2)} for name, row in medians.items()}
+
+
 async def rounds(given: argparse.Namespace, url: str, state: str) -> dict[str, Any]:
     """Measure the versions in turn; return the median of each."""
     versions = {"this": processes.QUDAO} | ({"before": given.before.absolute()} if given.before else {})
@@ -92,7 +200,7 @@ async def rounds(given: argparse.Namespace, url: str, state: str) -> dict[str, A
             )
             if not given.embedded and name == "this":
                 more["QUDAO_STATE_URL"] = state
-            found[name].append(await measure(executable, given, more))
+            found[name].append(await measure(executable, given.events, more, embedded=given.embedded))
             print(name, found[name][-1], flush=True)
     return {
         name: {key: statistics.median(each[key] for each in costs) for key in costs[0]} for name, costs in found.items()
