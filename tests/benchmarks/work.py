@@ -17,7 +17,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -163,8 +163,10 @@ async def measure_marker(name: str, url: str, events: int) -> dict[str, float]:
     return {"cpu_us_per_event": round(used / events * 1e6), "events_per_second": round(events / took, 1)}
 
 
-async def compare(url: str, state: str, events: int, rounds: int) -> dict[str, Any]:
-    """Measure all in turn; return the medians, and how each stands against the first, which does the least."""
+async def compare(
+    url: str, state: str, events: int, rounds: int, *, markers: Collection[str] = MARKERS.keys()
+) -> dict[str, Any]:
+    """Measure *markers* and Qudao in turn; return the medians, and how each stands against the first of them."""
     found: dict[str, list[dict[str, float]]] = {}
     for number in range(rounds):
         over_rabbitmq = {
@@ -173,7 +175,7 @@ async def compare(url: str, state: str, events: int, rounds: int) -> dict[str, A
             "QUDAO_STATE_URL": state,
         }
         ways: dict[str, Callable[[], Awaitable[dict[str, float]]]] = {
-            name: lambda name=name: measure_marker(name, url, events) for name in MARKERS
+            name: lambda name=name: measure_marker(name, url, events) for name in markers
         }
         ways["qudao"] = lambda: measure(processes.QUDAO, events, over_rabbitmq)  # noqa: B023 - used at once
         ways["qudao embedded"] = lambda: measure(processes.QUDAO, events, {}, embedded=True)
