@@ -49,26 +49,22 @@ def table(figures: Figures) -> str:
 
 def plot(name: str, figures: Figures, path: Path) -> None:
     """Draw the CPU of each of what was compared, or the times of what was not."""
-    bars = {
-        f"{of} {key}".strip(): value
+    costs = {of: value for of, row in figures.items() for key, value in row.items() if key.startswith("cpu_us")}
+    times = {
+        f"{of}, {percentile}": seconds * 1000
         for of, row in figures.items()
-        for key, value in _numbers(row).items()
-        if key in {"cpu_us", "cpu_us_per_event", "mark_seconds p50", "mark_seconds p99"}
+        for percentile, seconds in row.get("mark_seconds", {}).items()
     }
+    bars = costs or times
     figure, axes = plt.subplots(figsize=(9, 0.5 * len(bars) + 1))
     drawn = axes.barh(list(bars), list(bars.values()), color="#3b6ea5")
     axes.bar_label(drawn, padding=3)
     axes.invert_yaxis()
-    axes.set_title(name)
+    axes.set_title(f"{name}: {'CPU of one, µs' if costs else 'from scan to remark, ms'}")
     axes.spines[["top", "right"]].set_visible(False)
     figure.tight_layout()
     figure.savefig(path, dpi=120)
     plt.close(figure)
-
-
-def _numbers(row: dict[str, Any]) -> dict[str, float]:
-    inner = {f"{key} {part}": value for key, of in row.items() if isinstance(of, dict) for part, value in of.items()}
-    return {key: value for key, value in row.items() if not isinstance(value, dict)} | inner
 
 
 def _said(value: object) -> str:

@@ -33,7 +33,7 @@ async def scan(simulator: Simulator, seconds: float, rate: float) -> list[Follow
     """Let customers scan at *rate* for *seconds*; return their relations."""
     begun, scans = time.monotonic(), []
     while (elapsed := time.monotonic() - begun) < seconds:
-        if len(scans) < elapsed * rate:
+        while len(scans) < elapsed * rate:
             scans.append(await simulator.scan(state="qd_expo26"))
         await asyncio.sleep(0.01)
     relations = [simulator.relation(each.userid, each.external_userid) for each in scans]

@@ -18,6 +18,7 @@ from tests.faults import crowd
 from tests.faults.deployment import Deployment, Layout, deployed
 from tests.faults.judge import Judge, Verdict, leaks
 from tests.faults.kind import Kind
+from tests.faults.tap import tapped
 from tests.postgres.servers import Server
 from tests.rabbitmq.brokers import AnyBroker
 
@@ -47,6 +48,8 @@ class Report:
     strikes: list[str] = field(default_factory=list)
     recoveries: dict[str, list[float]] = field(default_factory=lambda: {"live": [], "fast": [], "bulk": []})
     kills: int = 0
+    headers: int = 0
+    """Messages whose headers were searched for what must not stand there."""
     verdict: Verdict = field(default_factory=Verdict)
     parked: list[str] = field(default_factory=list)
     other: list[str] = field(default_factory=list)
@@ -87,11 +90,15 @@ async def run_round(kind: Kind, seed: int, strikes: int, servers: Servers) -> Re
                 proxied=kind.proxied,
                 quota=crowd.QUOTA,
             ) as deployment,
+            tapped(deployment.broker) as tap,
         ):
             try:
                 await _run(kind, deployment, strikes, random, report)
             except Exception as error:  # noqa: BLE001 - one round that breaks ends no campaign
                 report.other.append(f"broken off: {_told(error)}")
+            report.headers = len(tap.lines)
+            heard = {"a message's properties": "\n".join(tap.lines)}
+            report.other += [f"leak: {leak}" for leak in leaks([], heard, _secrets(deployment))]
     report.seconds = time.monotonic() - begun
     if not report.problems():
         shutil.rmtree(folder)

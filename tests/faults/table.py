@@ -27,6 +27,7 @@ def _row(name: str, reports: list[Report]) -> dict[str, Any]:
         "fault": name,
         "cycles": sum(len(report.strikes) for report in reports),
         "kills": sum(report.kills for report in reports),
+        "headers": sum(report.headers for report in reports),
         "customers": sum(verdict.accepted for verdict in verdicts),
         "lost": sum(len(verdict.lost) for verdict in verdicts),
         "twice": sum(len(verdict.twice) for verdict in verdicts),

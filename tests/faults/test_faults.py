@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.faults.deployment import Layout
 from tests.faults.round import Servers, run_round
 from tests.faults.strikes.kinds import KINDS
 
@@ -23,4 +24,5 @@ from tests.faults.strikes.kinds import KINDS
 async def test_nobody_is_lost_or_marked_twice(name, strikes, seed, broker, postgres_server):
     """Whatever strikes, everybody whose event was accepted ends marked, once and right, and every lane goes on."""
     report = await run_round(KINDS[name], seed, strikes, Servers(broker=broker, store=postgres_server))
+    assert (report.headers > 0) == (report.layout is not Layout.FILE)
     assert not report.problems(), f"struck: {report.strikes}; logs in {report.folder}"
