@@ -3,8 +3,8 @@
 import asyncio
 import gc
 import signal
-from collections.abc import Callable
-from contextlib import AsyncExitStack
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack, suppress
 from typing import Final
 
 import structlog
@@ -19,7 +19,7 @@ from cli.times import CLOCK
 from ingress.server import serve
 from ingress.spool.queue import Intake
 from shared.domain.addresses import Address
-from shared.domain.errors import ConfigurationError
+from shared.domain.errors import ConfigurationError, QueueUnavailable
 from shared.logs import configure_logging
 from shared.settings import Need, Settings, load_settings
 from shared.web.admin import admin_listening
@@ -31,6 +31,9 @@ from workers.jobs.schedule import Schedule
 
 YOUNG: Final = 5000
 """New objects after which those among them are sought that keep each other; Python's own 700 cost a tenth."""
+
+AGAIN_SECONDS: Final = 1.0
+"""Between tries to open the state while its database is away."""
 
 log = structlog.get_logger()
 
@@ -88,21 +91,25 @@ async def serve_until(
     worker: Worker | None = None
     schedule: Schedule | None = None
     shortage = Shortage()
+    waiting = _Waiting(stop)
     async with AsyncExitStack() as stack:
+        stack.enter_context(suppress(_StoppedEarly))
+        admin = await stack.enter_async_context(
+            admin_listening(_free_admin(settings), registry=registry, check=waiting.check, stop=stop, shortage=shortage)
+        )
+        log.info("admin.listening", host=admin.host, port=admin.port)
         if channels is None:
             queue = await stack.enter_async_context(open_queue(settings))
         else:
-            deployment = await stack.enter_async_context(open_deployment(settings, file=lambda: channels.current.hash))
+            opening = open_deployment(settings, file=lambda: channels.current.hash, wait=waiting.wait)
+            deployment = await stack.enter_async_context(opening)
             queue = deployment.queue
             worker = await stack.enter_async_context(open_worker(settings, deployment, channels, registry))
             schedule = schedule_of(settings, deployment, channels, registry)
         intake: Intake = queue
         if callbacks:
             intake = await stack.enter_async_context(open_spool(settings, queue, registry))
-        admin = await stack.enter_async_context(
-            admin_listening(_free_admin(settings), registry=registry, check=intake.check, stop=stop, shortage=shortage)
-        )
-        log.info("admin.listening", host=admin.host, port=admin.port)
+        waiting.check_with(intake.check)
         async with asyncio.TaskGroup() as group:
             if worker is not None:
                 assert channels is not None, "a worker has channels"
@@ -118,6 +125,40 @@ async def serve_until(
                     shortage=shortage,
                     on_listening=on_listening,
                 )
+
+
+class _StoppedEarly(Exception):
+    """The process was told to end before it had begun."""
+
+
+class _Waiting:
+    """What a service says of itself, and does, before it can begin."""
+
+    def __init__(self, stop: asyncio.Event) -> None:
+        self._stop = stop
+        self._problem = "it is starting"
+        self._check: Callable[[], Awaitable[None]] | None = None
+
+    def check_with(self, check: Callable[[], Awaitable[None]]) -> None:
+        """Leave it to *check* from now on whether the service is ready."""
+        self._check = check
+
+    async def check(self) -> None:
+        """Return when the service is ready."""
+        if self._check is None:
+            raise QueueUnavailable(self._problem)
+        await self._check()
+
+    async def wait(self, error: QueueUnavailable) -> None:
+        """Wait until what failed with *error* may be tried again."""
+        if str(error) != self._problem:
+            self._problem = str(error)
+            log.warning("state.unavailable", reason=self._problem)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(AGAIN_SECONDS):
+                await self._stop.wait()
+        if self._stop.is_set():
+            raise _StoppedEarly
 
 
 def _free_admin(settings: Settings) -> Address:

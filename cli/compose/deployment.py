@@ -1,6 +1,6 @@
 """What all processes of one deployment share: the queue, and the state: the corp's quota, and who does what."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -30,6 +30,10 @@ log = structlog.get_logger()
 
 CROWD_SECONDS: Final = 5.0
 """Seconds of work that may wait in the live lane."""
+
+
+Wait = Callable[[QueueUnavailable], Awaitable[None]]
+"""Waits before another try of what failed; raises what ends the tries."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,13 +70,17 @@ async def open_spool(settings: Settings, queue: EventQueue, registry: CollectorR
 
 @asynccontextmanager
 async def open_deployment(
-    settings: Settings, *, onlooker: bool = False, file: FileInUse = no_file
+    settings: Settings, *, onlooker: bool = False, file: FileInUse = no_file, wait: Wait | None = None
 ) -> AsyncIterator[Deployment]:
     """
     Yield the queue and the state that the settings name.
 
     An *onlooker* asks for what is used of the quota and uses none of it. *file* is what others are told of the channels
-    file that this process goes by.
+    file that this process goes by. While a database is away that holds the state, *wait* is called between tries.
+
+    Raises:
+        ConfigurationError: A person must mend something.
+        QueueUnavailable: The state cannot be reached, and there is no *wait*.
     """
     async with AsyncExitStack() as stack:
         database: Database | None = None
@@ -84,7 +92,15 @@ async def open_deployment(
             broker = await stack.enter_async_context(_over_rabbitmq(settings))
             queue = broker
         shared = database if settings.state_file == settings.queue_file else None
-        state = await stack.enter_async_context(open_state(settings, onlooker=onlooker, file=file, opened=shared))
+        while True:
+            try:
+                opening = open_state(settings, onlooker=onlooker, file=file, opened=shared)
+                state = await stack.enter_async_context(opening)
+                break
+            except QueueUnavailable as error:
+                if wait is None or settings.state_file is not None:
+                    raise
+                await wait(error)
         if broker is not None:
             await _agree(broker, settings.corp_id, state.name)
         yield Deployment(

@@ -1,5 +1,6 @@
 """Listens to what is published on a broker: routing keys, properties and headers of every message, not the bodies."""
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -9,6 +10,9 @@ from aio_pika.abc import AbstractIncomingMessage
 from aio_pika.exceptions import AMQPError
 
 from tests.rabbitmq.brokers import AnyBroker
+
+
+logging.getLogger("aiormq").setLevel(logging.CRITICAL)  # a broker that is killed is no news here
 
 
 @dataclass

@@ -4,6 +4,7 @@ import asyncio
 import sqlite3
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from simulator import Simulator, SimulatorConfig, run_simulator
@@ -53,7 +54,6 @@ async def test_a_second_store_on_one_broker_is_refused(tmp_path, wecom, amqp_url
         ("postgresql://qudao:wrong@{where}", "the password is refused", 2),
         ("postgresql://nobody:x@{where}", "the password is refused", 2),
         ("{known}x", "there is no such database", 2),
-        ("postgresql://qudao:x@127.0.0.1:1/qudao", "cannot be reached", 1),
         ("mysql://x/y", "must be postgresql://", 2),
         ("postgresql://host", "must be postgresql://", 2),
     ],
@@ -68,6 +68,44 @@ async def test_a_store_that_cannot_be_used_is_told_without_its_password(tmp_path
     assert why in err
     assert "wrong" not in err
     assert postgres_url.partition("@")[0].rpartition(":")[2] not in err
+
+
+async def test_a_command_does_not_wait_for_a_store_that_is_away(tmp_path, wecom):
+    """It says so at once."""
+    simulator, api = wecom
+    env = settings(simulator, api, tmp_path, QUDAO_STATE_URL="postgresql://qudao:x@127.0.0.1:1/qudao")
+    code, _, err = await run_to_end("status", folder=tmp_path, env=env)
+    assert (code, "cannot be reached" in err) == (1, True)
+
+
+async def test_a_worker_waits_for_a_store_that_is_away(tmp_path, wecom, postgres_server, amqp_url, prefix):
+    """It starts without one, says so, is not ready, ends when told to, and begins when the store is there."""
+    more = {"QUDAO_STATE_URL": postgres_server.url, "QUDAO_QUEUE_URL": amqp_url, "QUDAO_QUEUE_PREFIX": prefix}
+    simulator, api = wecom
+    env = settings(simulator, api, tmp_path, **more)
+    async with aiohttp.ClientSession() as session:
+        await asyncio.to_thread(postgres_server.stop)
+        started = False
+        try:
+            async with qudao("worker", folder=tmp_path, env=env) as worker:
+                await worker.logged("state.unavailable")
+                assert await worker.stop() == 0
+            async with qudao("worker", folder=tmp_path, env=env) as worker:
+                admin = await worker.logged("admin.listening")
+                await worker.logged("state.unavailable")
+                ready, alive = (f"http://127.0.0.1:{admin['port']}/{name}" for name in ("readyz", "healthz"))
+                async with session.get(ready) as not_yet, session.get(alive) as healthy:
+                    assert (not_yet.status, healthy.status) == (503, 200)
+                await asyncio.sleep(2.5)
+                await asyncio.to_thread(postgres_server.start)
+                started = True
+                await worker.logged("lane.opened", lane="live")
+                async with session.get(ready) as answer:
+                    assert answer.status == 200
+                assert sum(line["event"] == "state.unavailable" for line in worker.lines) <= 2
+        finally:
+            if not started:
+                await asyncio.to_thread(postgres_server.start)
 
 
 def _damaged(path: Path) -> None:
