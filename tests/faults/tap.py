@@ -11,7 +11,6 @@ from aio_pika.exceptions import AMQPError
 
 from tests.rabbitmq.brokers import AnyBroker
 
-
 logging.getLogger("aiormq").setLevel(logging.CRITICAL)  # a broker that is killed is no news here
 
 
