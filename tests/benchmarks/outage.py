@@ -127,7 +127,7 @@ async def measure(broker: AnyBroker, given: argparse.Namespace) -> dict[str, Any
                 drained = await spool.drained()
                 await asyncio.sleep(max(0.0, back + SOON + LATER - time.time()))
             async with asyncio.timeout(SETTLED_WITHIN):
-                while not all(relation.marked_at for relation in simulator.corp.relations()):
+                while given.workers and not all(relation.marked_at for relation in simulator.corp.relations()):
                     await asyncio.sleep(0.5)
             relations = list(simulator.corp.relations())
             return {
@@ -148,7 +148,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rate", type=float, default=200.0, help="customers a second")
     parser.add_argument("--away", type=float, default=600.0, help="seconds without a broker")
-    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--workers", type=int, default=2, help="0: how fast is the spool when nobody else is at work?")
     given = parser.parse_args()
     provide()
     with running_broker() as broker:
