@@ -1,7 +1,7 @@
 """
 What does it cost to accept a callback, beside the bare server and what one could have used instead?
 
-    python -m tests.benchmarks.accept [--events 4000] [--rounds 5] [--only bare,qudao] [--processes 2]
+    python -m tests.benchmarks.accept [--events 4000] [--rounds 5] [--only bare,qudao]
 
 Each receiver in turn, round by round: unique events over 64 connections, as fast as they are answered. CPU is that of
 the receiver and its children, by the operating system; afterwards each must have stored every event it answered.
@@ -10,7 +10,6 @@ the receiver and its children, by the operating system; afterwards each must hav
 import argparse
 import asyncio
 import os
-import statistics
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -26,7 +25,7 @@ from shared.amqp.connection import AmqpConnection, channel_for_now
 from shared.domain.events import Lane
 from shared.queue.rabbitmq.topology import Topology
 from tests.benchmarks.load import Outcome, rendered, send_all
-from tests.benchmarks.rig import broker_from, cpu_of, own_prefix, percentiles, print_result
+from tests.benchmarks.rig import broker_from, cpu_of, medians, own_prefix, percentiles, print_result, script_env
 from tests.callback_vectors import OWN
 from tests.e2e.processes import QUDAO, run_to_end
 from tests.rabbitmq.brokers import free_ports
@@ -93,16 +92,7 @@ async def script(name: str, url: str, folder: Path) -> AsyncIterator[Running]:
     """Run one of ``tests/benchmarks/receivers``."""
     [port] = free_ports(1)
     queue = f"{own_prefix()}.{name}.{port}"
-    env = {
-        "PATH": os.environ["PATH"],
-        "PYTHONPATH": str(Path(__file__).parents[2]),
-        "PORT": str(port),
-        "QUEUE_URL": url,
-        "QUEUE": queue,
-        "TOKEN": OWN.token,
-        "AES_KEY": OWN.aes_key,
-        "CORP_ID": OWN.receive_id,
-    }
+    env = script_env(url, queue, PORT=str(port), TOKEN=OWN.token, AES_KEY=OWN.aes_key, CORP_ID=OWN.receive_id)
     stores = name.startswith("with_")
     async with _process(
         sys.executable, "-m", f"tests.benchmarks.receivers.{name}", folder=folder, env=env, port=port
@@ -111,7 +101,7 @@ async def script(name: str, url: str, folder: Path) -> AsyncIterator[Running]:
 
 
 @asynccontextmanager
-async def ingress(url: str, folder: Path, processes: int = 1) -> AsyncIterator[Running]:
+async def ingress(url: str, folder: Path) -> AsyncIterator[Running]:
     """Run Qudao's ingress over RabbitMQ, or with *url* empty everything in one process; WeCom is away."""
     port, admin, wecom = free_ports(3)
     prefix = f"{own_prefix()}.{port}"
@@ -185,17 +175,15 @@ async def compare(url: str, names: list[str], events: int, rounds: int) -> dict[
         for name in names:
             found[name].append(await measure(name, url, events))
             print(f"accept, round {number + 1}: {name}: {found[name][-1]}", file=sys.stderr, flush=True)
-    medians = {
-        name: {key: statistics.median(row[key] for row in rows) for key in rows[0]} for name, rows in found.items()
-    }
-    first = medians[names[0]]
+    middle = medians(found)
+    first = middle[names[0]]
     return {
         name: row
         | {
             "rate_ratio": round(row["per_second"] / first["per_second"], 3),
             "cpu_ratio": round(row["cpu_us"] / first["cpu_us"], 2),
         }
-        for name, row in medians.items()
+        for name, row in middle.items()
     }
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from simulator import Simulator, SimulatorConfig, run_simulator
 from tests.benchmarks.backlog import scan
-from tests.benchmarks.rig import broker_from, own_prefix, percentiles, print_result
+from tests.benchmarks.rig import LIFTED, UNLIMITED, broker_from, own_prefix, percentiles, print_result
 from tests.e2e.processes import qudao, receives, settings
 from tests.postgres.servers import running_server
 
@@ -24,16 +24,14 @@ MARKED_WITHIN = 15.0
 
 async def measure(url: str, state: str, rate: float, seconds: float) -> dict[str, Any]:
     """Let customers scan at one *rate*."""
-    free = {"corp_per_minute": 10**9, "corp_per_hour": 10**9, "in_flight": 10**6}
-    simulator = Simulator(SimulatorConfig.quiet(default_latency=0.02, latency_scale=1.0, **free))
+    simulator = Simulator(SimulatorConfig.quiet(default_latency=0.02, latency_scale=1.0, **UNLIMITED))
     simulator.add_contact_way("qd_expo26", ["lin.qiao", "zhou.yi"])
     more = {
         "QUDAO_QUEUE_URL": url,
         "QUDAO_QUEUE_PREFIX": f"{own_prefix()}.{rate:g}",
         "QUDAO_STATE_URL": state,
-        "QUDAO_QUOTA_PER_MINUTE": str(10**8),
-        "QUDAO_QUOTA_PER_HOUR": str(10**8),
         "QUDAO_QUOTA_IN_FLIGHT": "20",
+        **LIFTED,
     }
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

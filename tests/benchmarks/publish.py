@@ -9,7 +9,6 @@ A quorum queue, persistent messages, ``mandatory``, the headers and the body of 
 import argparse
 import asyncio
 import resource
-import statistics
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -24,7 +23,7 @@ from shared.domain.events import CustomerAdded
 from shared.domain.ids import CorpId, ExternalUserId, StaffUserId
 from shared.queue.message import message_for
 from shared.queue.rabbitmq.wire import headers_of
-from tests.benchmarks.rig import broker_from, own_prefix, print_result
+from tests.benchmarks.rig import broker_from, medians, own_prefix, print_result
 
 EVENT = CustomerAdded(
     corp=CorpId("ww9f8e7d6c5b4a3210"),
@@ -95,9 +94,9 @@ async def compare(url: str, messages: int, callers: int, rounds: int) -> dict[st
                         found[name].append(await measure(publish, messages, callers))
                     stored = (await channel.queue_delete(queue)).message_count
                     assert stored == messages + callers, "every message that was confirmed is there"
-    medians = {name: {key: statistics.median(r[key] for r in rows) for key in rows[0]} for name, rows in found.items()}
-    ours = medians["qudao"]["cpu_us"]
-    return {name: row | {"cpu_ratio": round(row["cpu_us"] / ours, 2)} for name, row in medians.items()}
+    middle = medians(found)
+    ours = middle["qudao"]["cpu_us"]
+    return {name: row | {"cpu_ratio": round(row["cpu_us"] / ours, 2)} for name, row in middle.items()}
 
 
 def main() -> None:

@@ -3,10 +3,11 @@
 import asyncio
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import cycle
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import orjson
@@ -21,6 +22,12 @@ from simulator.corp import Follow
 from tests.rabbitmq.brokers import provide, running_url
 
 STATE = "qd_shop"
+
+UNLIMITED = {"corp_per_minute": 10**9, "corp_per_hour": 10**9, "in_flight": 10**6}
+"""A simulator that refuses no call for its number."""
+
+LIFTED = {"QUDAO_QUOTA_PER_MINUTE": str(10**8), "QUDAO_QUOTA_PER_HOUR": str(10**8)}
+"""And a Qudao that waits for none."""
 
 
 @contextmanager
@@ -81,6 +88,17 @@ def resident_mb(pid: int) -> float:
     """Return the memory that process *pid* has now, in millions of bytes."""
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return round(pages * os.sysconf("SC_PAGESIZE") / 1e6, 1)
+
+
+def script_env(url: str, queue: str, **more: str) -> dict[str, str]:
+    """Return the environment of a script that Qudao is compared with."""
+    root = str(Path(__file__).parents[2])
+    return {"PATH": os.environ["PATH"], "PYTHONPATH": root, "QUEUE_URL": url, "QUEUE": queue, **more}
+
+
+def medians(found: Mapping[str, Sequence[Mapping[str, float]]]) -> dict[str, dict[str, float]]:
+    """Return the middle of each figure over the rounds, of each of what was measured."""
+    return {name: {key: median(row[key] for row in rows) for key in rows[0]} for name, rows in found.items()}
 
 
 def cpu_of(pid: int) -> float:

@@ -12,8 +12,6 @@ two calls and acknowledge afterwards; they know no quota, no journal, no second 
 
 import argparse
 import asyncio
-import os
-import statistics
 import sys
 import tempfile
 import time
@@ -28,17 +26,15 @@ import aiohttp
 import orjson
 
 from simulator import Simulator, SimulatorConfig, run_simulator
-from tests.benchmarks.rig import broker_from, cpu_of, own_prefix, print_result
+from tests.benchmarks.rig import LIFTED, UNLIMITED, broker_from, cpu_of, medians, own_prefix, print_result, script_env
 from tests.e2e import processes
-from tests.e2e.processes import Process, qudao, receives, settings
+from tests.e2e.processes import qudao, receives, settings
 from tests.postgres.servers import running_server
 
+AT_ONCE = 8
+"""Customers in hand at a time."""
+
 CHANNELS = '[channels.shop]\nname = "南京路店"\nstaff = ["lin.qiao"]\nremark = "{channel}-{name}"\n'
-
-
-def cpu_seconds(process: Process) -> float:
-    """Return the CPU time that *process* has used."""
-    return cpu_of(process.process.pid)
 
 
 async def marked(simulator: Simulator, count: int) -> None:
@@ -49,7 +45,7 @@ async def marked(simulator: Simulator, count: int) -> None:
 
 async def measure(executable: Path, events: int, more: dict[str, str], *, embedded: bool = False) -> dict[str, float]:
     """Run one round with the *executable*."""
-    simulator = Simulator(SimulatorConfig.quiet(corp_per_minute=10**9, corp_per_hour=10**9, in_flight=10**6))
+    simulator = Simulator(SimulatorConfig.quiet(**UNLIMITED))
     simulator.add_contact_way("qd_shop", ["lin.qiao"])
     processes.QUDAO = executable
     command = ("run",) if embedded else ("ingress", "worker")
@@ -57,20 +53,16 @@ async def measure(executable: Path, events: int, more: dict[str, str], *, embedd
         folder = Path(name)
         async with run_simulator(simulator) as server:
             env = settings(simulator, server.url, folder, **more)
-            env |= {
-                "QUDAO_QUOTA_PER_MINUTE": str(10**8),
-                "QUDAO_QUOTA_PER_HOUR": str(10**8),
-                "QUDAO_QUOTA_IN_FLIGHT": "8",
-            }
+            env |= {"QUDAO_QUOTA_IN_FLIGHT": str(AT_ONCE), **LIFTED}
             (folder / "channels.toml").write_text(CHANNELS, encoding="utf-8")
             async with qudao(command[0], folder=folder, env=env) as first:
                 await receives(first, simulator)
                 if embedded:
-                    return await _costs(first, simulator, events, scan=True)
+                    return await _costs(first.process.pid, simulator, events, _scan(simulator, events))
                 await _scan(simulator, events)
                 async with qudao(command[1], folder=folder, env=env) as worker:
                     await worker.logged("lane.opened", lane="live")
-                    return await _costs(worker, simulator, events)
+                    return await _costs(worker.process.pid, simulator, events)
 
 
 async def _scan(simulator: Simulator, events: int) -> None:
@@ -78,12 +70,13 @@ async def _scan(simulator: Simulator, events: int) -> None:
         await simulator.scan(state="qd_shop")
 
 
-async def _costs(process: Process, simulator: Simulator, events: int, *, scan: bool = False) -> dict[str, float]:
-    begun, used = time.monotonic(), cpu_seconds(process)
-    if scan:
-        await _scan(simulator, events)
+async def _costs(pid: int, simulator: Simulator, events: int, begin: Awaitable[None] | None = None) -> dict[str, float]:
+    """Return what it costs process *pid* to mark *events* customers, whose events wait or come with *begin*."""
+    begun, used = time.monotonic(), cpu_of(pid)
+    if begin is not None:
+        await begin
     await marked(simulator, events)
-    took, used = time.monotonic() - begun, cpu_seconds(process) - used
+    took, used = time.monotonic() - begun, cpu_of(pid) - used
     return {"cpu_us_per_event": round(used / events * 1e6), "events_per_second": round(events / took, 1)}
 
 
@@ -120,7 +113,7 @@ MARKERS: dict[str, tuple[str, Callable[[dict[str, str]], aio_pika.Message]]] = {
 async def measure_marker(name: str, url: str, events: int) -> dict[str, float]:
     """Run one round with one of MARKERS."""
     module, message_for = MARKERS[name]
-    simulator = Simulator(SimulatorConfig.quiet(corp_per_minute=10**9, corp_per_hour=10**9, in_flight=10**6))
+    simulator = Simulator(SimulatorConfig.quiet(**UNLIMITED))
     queue = f"{own_prefix()}.{module}.{uuid4().hex}"
     async with (
         run_simulator(simulator) as server,
@@ -133,15 +126,7 @@ async def measure_marker(name: str, url: str, events: int) -> dict[str, float]:
         channel = await connection.channel()
         if module != "with_taskiq":  # it declares its own, as it likes
             await channel.declare_queue(queue, durable=True, arguments={"x-queue-type": "quorum"})
-        env = {
-            "PATH": os.environ["PATH"],
-            "PYTHONPATH": str(Path(__file__).parents[2]),
-            "QUEUE_URL": url,
-            "QUEUE": queue,
-            "AT_ONCE": "8",
-            "API": server.url,
-            "ACCESS_TOKEN": token,
-        }
+        env = script_env(url, queue, AT_ONCE=str(AT_ONCE), API=server.url, ACCESS_TOKEN=token)
         command = (sys.executable, "-m", f"tests.benchmarks.markers.{module}")
         process = await asyncio.create_subprocess_exec(*command, env=env, stdout=asyncio.subprocess.PIPE)
         try:
@@ -150,17 +135,17 @@ async def measure_marker(name: str, url: str, events: int) -> dict[str, float]:
                 while (await process.stdout.readline()).strip() != b"ready":
                     assert process.returncode is None, f"{name} ended"
             relations = simulator.populate(events, state="qd_shop", userid="lin.qiao")
-            begun, used = time.monotonic(), cpu_of(process.pid)
-            for relation in relations:
-                event = {"userid": relation.member.userid, "external_userid": relation.customer.external_userid}
-                await channel.default_exchange.publish(message_for(event), routing_key=queue)
+
+            async def publish() -> None:
+                for relation in relations:
+                    event = {"userid": relation.member.userid, "external_userid": relation.customer.external_userid}
+                    await channel.default_exchange.publish(message_for(event), routing_key=queue)
+
             async with asyncio.timeout(120):
-                await marked(simulator, events)
-            took, used = time.monotonic() - begun, cpu_of(process.pid) - used
+                return await _costs(process.pid, simulator, events, publish())
         finally:
             process.kill()
             await process.wait()
-    return {"cpu_us_per_event": round(used / events * 1e6), "events_per_second": round(events / took, 1)}
 
 
 async def compare(
@@ -182,11 +167,9 @@ async def compare(
         for name, way in ways.items():
             found.setdefault(name, []).append(await way())
             print(f"work, round {number + 1}: {name}: {found[name][-1]}", file=sys.stderr, flush=True)
-    medians = {
-        name: {key: statistics.median(row[key] for row in rows) for key in rows[0]} for name, rows in found.items()
-    }
-    first = next(iter(medians.values()))["cpu_us_per_event"]
-    return {name: row | {"cpu_ratio": round(row["cpu_us_per_event"] / first, 2)} for name, row in medians.items()}
+    middle = medians(found)
+    first = next(iter(middle.values()))["cpu_us_per_event"]
+    return {name: row | {"cpu_ratio": round(row["cpu_us_per_event"] / first, 2)} for name, row in middle.items()}
 
 
 async def rounds(given: argparse.Namespace, url: str, state: str) -> dict[str, Any]:
@@ -204,9 +187,7 @@ async def rounds(given: argparse.Namespace, url: str, state: str) -> dict[str, A
                 more["QUDAO_STATE_URL"] = state
             found[name].append(await measure(executable, given.events, more, embedded=given.embedded))
             print(name, found[name][-1], flush=True)
-    return {
-        name: {key: statistics.median(each[key] for each in costs) for key in costs[0]} for name, costs in found.items()
-    }
+    return medians(found)
 
 
 def main() -> None:
