@@ -96,3 +96,7 @@ def qudao(
 def main() -> None:
     """Run the command line."""
     app()
+
+
+if __name__ == "__main__":
+    main()

@@ -5,19 +5,22 @@ import gc
 import signal
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
-from typing import Final
+from socket import socket
+from typing import Annotated, Final
 
 import structlog
+import typer
 from prometheus_client import CollectorRegistry
 
 from cli.compose.deployment import open_deployment, open_queue, open_spool
 from cli.compose.files import LiveChannels
+from cli.compose.processes import Processes, tethered
 from cli.compose.services import callback_keys, open_worker, schedule_of
 from cli.failures import run_async
 from cli.signals import stopped_by_signal
 from cli.times import CLOCK
 from ingress.server import serve
-from ingress.spool.queue import Intake
+from ingress.spool.queue import MOST_FILES, Intake
 from shared.domain.addresses import Address
 from shared.domain.errors import ConfigurationError, QueueUnavailable
 from shared.logs import configure_logging
@@ -43,9 +46,15 @@ def run() -> None:
     run_async(lambda: _main(Need.CALLBACK, Need.API))
 
 
-def ingress() -> None:
+def ingress(
+    processes: Annotated[
+        int,
+        typer.Option(min=1, max=MOST_FILES, help="How many share the work, at one address; each has its own spool."),
+    ] = 1,
+    admin_socket: Annotated[int | None, typer.Option(hidden=True)] = None,
+) -> None:
     """Receive callbacks and publish them to the queue."""
-    run_async(lambda: _main(Need.CALLBACK))
+    run_async(lambda: _many(processes) if processes > 1 else _main(Need.CALLBACK, admin_socket=admin_socket))
 
 
 def worker() -> None:
@@ -53,15 +62,19 @@ def worker() -> None:
     run_async(lambda: _main(Need.API))
 
 
-async def _main(*needs: Need) -> None:
+async def _main(*needs: Need, admin_socket: int | None = None) -> None:
     settings = load_settings(*needs)
     registry = CollectorRegistry()
     channels = LiveChannels(settings.channels, settings.time_zone, registry) if Need.API in needs else None
     configure_logging(settings.log_level, settings.log_format)
     allow_files()
+    admin = _admin(settings) if admin_socket is None else socket(fileno=admin_socket)
     gc.freeze()  # what is there now stays, and need not be looked at again
     gc.set_threshold(YOUNG, *gc.get_threshold()[1:])
-    async with stopped_by_signal() as stop:
+    async with AsyncExitStack() as stack:
+        stop = await stack.enter_async_context(stopped_by_signal())
+        if admin_socket is not None:
+            await stack.enter_async_context(tethered(stop))
         # Before anything is begun: else a SIGHUP that comes early ends the process.
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, channels.look_now if channels else lambda: None)
         await serve_until(
@@ -69,9 +82,29 @@ async def _main(*needs: Need) -> None:
             settings,
             callbacks=Need.CALLBACK in needs,
             channels=channels,
+            admin=admin,
             registry=registry,
             on_listening=lambda address: log.info("ingress.listening", host=address.host, port=address.port),
         )
+
+
+async def _many(count: int) -> int:
+    """Run *count* ingresses at one address until told to stop; return the exit code."""
+    settings = load_settings(Need.CALLBACK)
+    configure_logging(settings.log_level, settings.log_format)
+    async with stopped_by_signal() as stop:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, lambda: None)
+        processes = Processes(count, settings.listen, stop)
+        async with admin_listening(
+            _admin(settings),
+            registry=CollectorRegistry(),
+            check=processes.check,
+            stop=stop,
+            shortage=Shortage(),
+            others=processes.metrics,
+        ) as admin:
+            log.info("admin.listening", host=admin.host, port=admin.port)
+            return await processes.run()
 
 
 async def serve_until(
@@ -80,13 +113,14 @@ async def serve_until(
     *,
     callbacks: bool = True,
     channels: LiveChannels | None,
+    admin: socket | None = None,
     registry: CollectorRegistry,
     on_listening: Callable[[Address], None],
 ) -> None:
     """
     Serve until *stop* is set and everything in hand is settled: *callbacks* if asked to, a worker if given *channels*.
 
-    Calls *on_listening* with the address that callbacks are received on.
+    Operators are served on *admin*, or where the settings say. Calls *on_listening* with the address that callbacks are received on.
     """
     worker: Worker | None = None
     schedule: Schedule | None = None
@@ -94,10 +128,11 @@ async def serve_until(
     waiting = _Waiting(stop)
     async with AsyncExitStack() as stack:
         stack.enter_context(suppress(_StoppedEarly))
-        admin = await stack.enter_async_context(
-            admin_listening(_free_admin(settings), registry=registry, check=waiting.check, stop=stop, shortage=shortage)
+        bound = admin or _admin(settings)
+        admin_at = await stack.enter_async_context(
+            admin_listening(bound, registry=registry, check=waiting.check, stop=stop, shortage=shortage)
         )
-        log.info("admin.listening", host=admin.host, port=admin.port)
+        log.info("admin.listening", host=admin_at.host, port=admin_at.port)
         if channels is None:
             queue = await stack.enter_async_context(open_queue(settings))
         else:
@@ -161,15 +196,14 @@ class _Waiting:
             raise _StoppedEarly
 
 
-def _free_admin(settings: Settings) -> Address:
-    """Return where operators look: any free port when the default one is taken, by another service of this machine."""
+def _admin(settings: Settings) -> socket:
+    """Return where operators are served: any free port when the default one is taken, by another service here."""
     try:
-        bind(settings.admin_listen).close()
+        return bind(settings.admin_listen)
     except ConfigurationError:
         if "admin_listen" in settings.model_fields_set:
             raise
-        return Address(settings.admin_listen.host, 0)
-    return settings.admin_listen
+        return bind(Address(settings.admin_listen.host, 0))
 
 
 async def _work(worker: Worker, schedule: Schedule | None, channels: LiveChannels, stop: asyncio.Event) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from socket import socket
 from typing import Final
 
 from aiohttp import web
@@ -12,7 +13,11 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from shared.domain.addresses import Address
 from shared.domain.errors import QueueUnavailable
 from shared.web.doors import Shortage
-from shared.web.listener import bind, listening
+from shared.web.exposition import merged
+from shared.web.listener import listening
+
+Pages = Callable[[], Awaitable[dict[str, str]]]
+"""Returns the pages of metrics of other processes, each by the name that its samples are to bear."""
 
 _CHECK_TIMEOUT: Final = 2.0
 _GRACE: Final = 2.0
@@ -20,34 +25,38 @@ _GRACE: Final = 2.0
 
 @asynccontextmanager
 async def admin_listening(
-    address: Address,
+    bound: socket,
     *,
     registry: CollectorRegistry,
     check: Callable[[], Awaitable[None]],
     stop: asyncio.Event,
     shortage: Shortage,
+    others: Pages | None = None,
 ) -> AsyncIterator[Address]:
     """
-    Serve operators at *address* while the context is open.
+    Serve operators on *bound* while the context is open, and close it.
 
-    Ready means that *check* does not raise QueueUnavailable, there is no *shortage* and *stop* is not set.
-
-    Raises:
-        ConfigurationError: The address cannot be listened on.
+    Ready means that *check* does not raise QueueUnavailable, there is no *shortage* and *stop* is not set. With the
+    metrics of this process are shown those of *others*.
     """
     Gauge(
         "qudao_descriptors_short",
         "1 while callers wait for want of a file descriptor",
         registry=registry,
     ).set_function(lambda: float(shortage.lasts))
-    app = create_admin_app(registry=registry, check=check, stop=stop, shortage=shortage)
-    with bind(address) as bound:
+    app = create_admin_app(registry=registry, check=check, stop=stop, shortage=shortage, others=others)
+    with bound:
         async with listening(app, bound, grace=_GRACE, shortage=shortage) as open_at:
             yield open_at
 
 
 def create_admin_app(
-    *, registry: CollectorRegistry, check: Callable[[], Awaitable[None]], stop: asyncio.Event, shortage: Shortage
+    *,
+    registry: CollectorRegistry,
+    check: Callable[[], Awaitable[None]],
+    stop: asyncio.Event,
+    shortage: Shortage,
+    others: Pages | None = None,
 ) -> web.Application:
     """Return the application that faces operators."""
 
@@ -67,7 +76,10 @@ def create_admin_app(
         return web.Response(text="ready\n")
 
     async def metrics(_request: web.Request) -> web.Response:
-        return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+        page = generate_latest(registry)
+        if others is not None:
+            page = merged({"parent": page.decode(), **await others()})
+        return web.Response(body=page, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     app = web.Application()
     app.router.add_get("/healthz", healthz)

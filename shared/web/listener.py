@@ -50,17 +50,34 @@ def bind(address: Address, *, shared: bool = False) -> socket.socket:
     Raises:
         ConfigurationError: The address cannot be listened on.
     """
-    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-    reuse = shared and hasattr(socket, "SO_REUSEPORT") and address.port != 0
+    bound = reserve(address, shared=shared and address.port != 0)
+    bound.listen(_BACKLOG)
+    return bound
+
+
+def reserve(address: Address, *, shared: bool = True) -> socket.socket:
+    """
+    Return a socket that has *address* and lets nobody in; *shared* lets others of the same user listen there, on Linux.
+
+    Raises:
+        ConfigurationError: The address cannot be listened on.
+    """
+    bound = socket.socket(socket.AF_INET6 if ":" in address.host else socket.AF_INET)
     try:
-        bound = socket.create_server((address.host, address.port), family=family, backlog=_BACKLOG, reuse_port=reuse)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared and hasattr(socket, "SO_REUSEPORT"):
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if bound.family == socket.AF_INET6:
+            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # 0.0.0.0 is another address
+        for buffer in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+            bound.setsockopt(socket.SOL_SOCKET, buffer, _BUFFER)  # inherited by each connection
+        bound.bind((address.host, address.port))
     except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else "it cannot be resolved"
+        bound.close()
+        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else "it cannot be resolved"
         raise ConfigurationError(
             [f"cannot listen on {address.host}:{address.port}: {reason}; end what listens there or set another address"]
         ) from error
-    for buffer in (socket.SO_RCVBUF, socket.SO_SNDBUF):
-        bound.setsockopt(socket.SOL_SOCKET, buffer, _BUFFER)  # inherited by each connection
     return bound
 
 

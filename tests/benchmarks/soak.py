@@ -42,6 +42,7 @@ def trend(samples: list[dict[str, float]], seconds: float) -> dict[str, Any]:
     """Return how each figure went on."""
     tenth = max(1, len(samples) // 10)
     early, late = samples[tenth : 2 * tenth], samples[-tenth:]
+    starts = range(0, len(samples), tenth)
     figures = {}
     for name in samples[0]:
         first, last = median(each[name] for each in early), median(each[name] for each in late)
@@ -50,6 +51,7 @@ def trend(samples: list[dict[str, float]], seconds: float) -> dict[str, Any]:
             "late": round(last, 1),
             "percent": round(100 * (last / first - 1), 2) if first else 0.0,
             "a_day": round((last - first) / (seconds * 0.85) * DAY, 1),
+            "course": [round(median(each[name] for each in samples[at : at + tenth]), 1) for at in starts],
         }
     return figures
 

@@ -18,6 +18,7 @@ from shared.queue.port import EventQueue
 from shared.web.admin import admin_listening
 from shared.web.connections import Bounds
 from shared.web.doors import Shortage
+from shared.web.listener import bind
 from shared.wecom.crypto import CallbackKeys, Keyring
 from tests.callback_vectors import OWN
 from tests.doubles.queue import MemoryQueue
@@ -161,7 +162,7 @@ async def running_ingress(
         )
         async with (
             admin_listening(
-                ANY_PORT,
+                bind(ANY_PORT),
                 registry=ingress.registry,
                 check=ingress.queue.check,
                 stop=ingress.stop,
