@@ -120,7 +120,8 @@ async def serve_until(
     """
     Serve until *stop* is set and everything in hand is settled: *callbacks* if asked to, a worker if given *channels*.
 
-    Operators are served on *admin*, or where the settings say. Calls *on_listening* with the address that callbacks are received on.
+    Operators are served on *admin*, or where the settings say. Calls *on_listening* with the address that callbacks are
+    received on.
     """
     worker: Worker | None = None
     schedule: Schedule | None = None

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import orjson
 import uvloop
 
@@ -79,6 +80,16 @@ async def _process(*command: str | Path, folder: Path, env: dict[str, str], port
         await process.wait()
 
 
+async def _ready(url: str) -> None:
+    """Wait until all of an ingress's processes are ready."""
+    async with aiohttp.ClientSession() as session, asyncio.timeout(STARTED_WITHIN):
+        while True:
+            async with session.get(url) as answer:
+                if answer.status == 200:
+                    return
+            await asyncio.sleep(0.1)
+
+
 async def _queued(url: str, *queues: str) -> int:
     async with AmqpConnection(url, "bench") as connection:
         await connection.usable()
@@ -101,7 +112,7 @@ async def script(name: str, url: str, folder: Path) -> AsyncIterator[Running]:
 
 
 @asynccontextmanager
-async def ingress(url: str, folder: Path) -> AsyncIterator[Running]:
+async def ingress(url: str, folder: Path, *, processes: int = 1) -> AsyncIterator[Running]:
     """Run Qudao's ingress over RabbitMQ, or with *url* empty everything in one process; WeCom is away."""
     port, admin, wecom = free_ports(3)
     prefix = f"{own_prefix()}.{port}"
@@ -122,7 +133,7 @@ async def ingress(url: str, folder: Path) -> AsyncIterator[Running]:
     command = ["run"]
     if url:
         env |= {"QUDAO_QUEUE_URL": url, "QUDAO_QUEUE_PREFIX": prefix}
-        command = ["ingress"]
+        command = ["ingress", "--processes", str(processes)]
 
     async def stored() -> int:
         code, out, trouble = await run_to_end("status", "--json", folder=folder, env=env)
@@ -131,6 +142,8 @@ async def ingress(url: str, folder: Path) -> AsyncIterator[Running]:
 
     lanes = [Topology(prefix=prefix).lane(lane) for lane in (Lane.LIVE, Lane.BULK)]
     async with _process(QUDAO, *command, folder=folder, env=env, port=port) as pid:
+        if processes > 1:
+            await _ready(f"http://127.0.0.1:{admin}/readyz")
         yield Running(port, pid, (lambda: _queued(url, *lanes)) if url else stored)
 
 
@@ -138,6 +151,7 @@ RECEIVERS: dict[str, Callable[[str, Path], Any]] = {
     "bare": lambda url, folder: script("bare", url, folder),
     "parse": lambda url, folder: script("parse", url, folder),
     "qudao": ingress,
+    "qudao, 2 processes": lambda url, folder: ingress(url, folder, processes=2),
     "qudao embedded": lambda _url, folder: ingress("", folder),
     "aiohttp + aio-pika": lambda url, folder: script("with_aio_pika", url, folder),
     "FastAPI + FastStream": lambda url, folder: script("with_faststream", url, folder),
