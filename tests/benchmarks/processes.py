@@ -10,8 +10,7 @@ spare for the broker and the load beside them. In turn, round by round.
 import argparse
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -19,31 +18,8 @@ import uvloop
 
 from tests.benchmarks.accept import CONNECTIONS, WARM, ingress
 from tests.benchmarks.load import rendered, send_all
-from tests.benchmarks.rig import broker_from, cpu_of, medians, print_result
+from tests.benchmarks.rig import broker_from, confined, cpu_of, medians, print_result
 from tests.rigs.ingress import added
-
-GROUPS = Path("/sys/fs/cgroup")
-PERIOD = 10_000
-
-
-@contextmanager
-def confined(pid: int, share: float) -> Iterator[None]:
-    """Give the process *pid* no more than *share* of a core."""
-    old = (GROUPS / "cpu").is_dir()  # version 1
-    group = (GROUPS / "cpu" if old else GROUPS) / f"qudao-bench-{pid}"
-    group.mkdir()
-    try:
-        quota = round(share * PERIOD)
-        if old:
-            (group / "cpu.cfs_period_us").write_text(str(PERIOD))
-            (group / "cpu.cfs_quota_us").write_text(str(quota))
-        else:
-            (group / "cpu.max").write_text(f"{quota} {PERIOD}")
-        (group / "cgroup.procs").write_text(str(pid))
-        yield
-        (group.parent / "cgroup.procs").write_text(str(pid))
-    finally:
-        group.rmdir()
 
 
 async def measure(url: str, processes: int, share: float, events: int) -> dict[str, float]:

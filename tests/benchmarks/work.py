@@ -43,7 +43,15 @@ async def marked(simulator: Simulator, count: int) -> None:
         await asyncio.sleep(0.05)
 
 
-async def measure(executable: Path, events: int, more: dict[str, str], *, embedded: bool = False) -> dict[str, float]:
+def channels_toml(count: int) -> str:
+    """Return a channels file with *count* channels, of which customers come through the first."""
+    others = (f'[channels.c{number}]\nname = "渠道{number}"\nstaff = ["m{number}"]\n' for number in range(1, count))
+    return CHANNELS + "".join(others)
+
+
+async def measure(
+    executable: Path, events: int, more: dict[str, str], *, embedded: bool = False, channels: int = 1
+) -> dict[str, float]:
     """Run one round with the *executable*."""
     simulator = Simulator(SimulatorConfig.quiet(**UNLIMITED))
     simulator.add_contact_way("qd_shop", ["lin.qiao"])
@@ -54,7 +62,7 @@ async def measure(executable: Path, events: int, more: dict[str, str], *, embedd
         async with run_simulator(simulator) as server:
             env = settings(simulator, server.url, folder, **more)
             env |= {"QUDAO_QUOTA_IN_FLIGHT": str(AT_ONCE), **LIFTED}
-            (folder / "channels.toml").write_text(CHANNELS, encoding="utf-8")
+            (folder / "channels.toml").write_text(channels_toml(channels), encoding="utf-8")
             async with qudao(command[0], folder=folder, env=env) as first:
                 await receives(first, simulator)
                 if embedded:
