@@ -35,8 +35,7 @@ def endpoints_of(lane: Lane, channels: Channels) -> tuple[str, ...]:
     """
     if lane is Lane.FAST:
         return ("externalcontact/send_welcome_msg",)
-    all_write = all(channel.remark or channel.description for channel in channels.all)
-    return ("externalcontact/get", *((REMARK,) if all_write else ()))
+    return ("externalcontact/get", *((REMARK,) if channels.all_write else ()))
 
 
 def handlers_with(services: Services, channels: Callable[[], Channels], other_corps: OtherCorps) -> dict[Lane, Handler]:

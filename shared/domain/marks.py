@@ -235,7 +235,7 @@ def decide_welcome(work: Work, channels: Channels, now: float, relation: Relatio
         return Skip(reason=SkipReason.NO_CODE)
     if now - work.created_at >= WELCOME_SECONDS:
         return Skip(reason=SkipReason.EXPIRED)
-    if not any(channel.welcomes for channel in channels.all):
+    if not channels.any_welcomes:
         return Skip(reason=SkipReason.NO_WELCOME)
     channel = _channel_of(work, relation, channels)
     if isinstance(channel, Skip):

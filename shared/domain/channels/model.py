@@ -110,6 +110,10 @@ class Channels:
     hash: str = field(default="", compare=False)
     """Tells the file that they were read from, byte by byte, from another."""
     by_key: Mapping[ChannelKey, Channel] = field(init=False, repr=False, compare=False)
+    any_welcomes: bool = field(init=False, repr=False, compare=False)
+    """Whether customers of any channel are sent anything."""
+    all_write: bool = field(init=False, repr=False, compare=False)
+    """Whether each channel has a remark or a description to write."""
     _by_state: Mapping[str, Channel] = field(init=False, repr=False, compare=False)
     _beginnings: Sequence[int] = field(init=False, repr=False, compare=False)
     """How long the states are that others begin with; the longest first."""
@@ -118,6 +122,9 @@ class Channels:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "by_key", {channel.key: channel for channel in self.all})
+        object.__setattr__(self, "any_welcomes", any(channel.welcomes for channel in self.all))
+        writing = all(channel.remark or channel.description for channel in self.all)
+        object.__setattr__(self, "all_write", writing)
         object.__setattr__(
             self,
             "_by_state",
