@@ -68,7 +68,6 @@ async def _main(*needs: Need, admin_socket: int | None = None) -> None:
     channels = LiveChannels(settings.channels, settings.time_zone, registry) if Need.API in needs else None
     configure_logging(settings.log_level, settings.log_format)
     allow_files()
-    admin = _admin(settings) if admin_socket is None else socket(fileno=admin_socket)
     gc.freeze()  # what is there now stays, and need not be looked at again
     gc.set_threshold(YOUNG, *gc.get_threshold()[1:])
     async with AsyncExitStack() as stack:
@@ -82,7 +81,7 @@ async def _main(*needs: Need, admin_socket: int | None = None) -> None:
             settings,
             callbacks=Need.CALLBACK in needs,
             channels=channels,
-            admin=admin,
+            admin=None if admin_socket is None else socket(fileno=admin_socket),
             registry=registry,
             on_listening=lambda address: log.info("ingress.listening", host=address.host, port=address.port),
         )

@@ -2,9 +2,10 @@
 
 import asyncio
 import os
+import signal
 import sys
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from typing import Final
 
 import aiohttp
@@ -13,7 +14,8 @@ import structlog
 from cli.failures import FAILED, MISCONFIGURED
 from shared.domain.addresses import Address
 from shared.domain.errors import ConfigurationError, QueueUnavailable
-from shared.web.listener import bind, reserve
+from shared.tasks import beside
+from shared.web.listener import bind
 
 AGAIN_SECONDS: Final = 1.0
 """Before a process that ended is begun anew."""
@@ -41,14 +43,11 @@ class Processes:
         Raises:
             ConfigurationError: The address cannot be listened on, or one of them cannot begin and said why.
         """
-        with _reserved(self._listen) as listen:
+        with bind(self._listen, shared=True, reserve=True) as reserved:
+            listen = Address(self._listen.host, reserved.getsockname()[1])
             async with asyncio.TaskGroup() as group:
                 for number in range(1, self._count + 1):
                     group.create_task(self._keep(number, listen))
-                await self._stop.wait()
-                for process, _ in self._running.values():
-                    with suppress(ProcessLookupError):
-                        process.terminate()
         return FAILED if self._failed else 0
 
     async def check(self) -> None:
@@ -67,7 +66,7 @@ class Processes:
         while not self._stop.is_set():
             code = await self._once(number, listen)
             if self._stop.is_set():
-                self._failed |= code != 0
+                self._failed |= code not in {0, -signal.SIGTERM}  # the latter: before it could mind the signal
                 return
             if first and code == MISCONFIGURED:
                 raise ConfigurationError([f"process {number} cannot begin; what is wrong stands above"])
@@ -89,10 +88,17 @@ class Processes:
             )
         self._running[number] = (process, admin_at)
         try:
-            return await process.wait()
+            async with beside(self._end(process)):
+                return await process.wait()
         finally:
             del self._running[number]
-            if process.returncode is None:  # another cannot begin
+
+    async def _end(self, process: asyncio.subprocess.Process) -> None:
+        """End *process* when told to stop, or when another cannot begin."""
+        try:
+            await self._stop.wait()
+        finally:
+            if process.returncode is None:
                 with suppress(ProcessLookupError):
                     process.terminate()
 
@@ -106,7 +112,7 @@ class Processes:
                     answers[str(number)] = (answer.status, await answer.text())
 
         async with aiohttp.ClientSession(timeout=_ANSWER) as session, asyncio.TaskGroup() as group:
-            for number, (_, admin) in sorted(self._running.items()):
+            for number, (_, admin) in self._running.items():
                 group.create_task(ask(session, number, admin))
         return dict(sorted(answers.items()))
 
@@ -127,13 +133,6 @@ async def tethered(stop: asyncio.Event) -> AsyncIterator[None]:
         yield
     finally:
         loop.remove_reader(stdin)
-
-
-@contextmanager
-def _reserved(listen: Address) -> Iterator[Address]:
-    """Yield *listen* with the port that the processes are to share: nobody else gets it, and nobody is let in here."""
-    with reserve(listen) as held:
-        yield Address(listen.host, held.getsockname()[1])
 
 
 def _said(address: Address) -> str:

@@ -43,21 +43,11 @@ _OPTIONS: Final[dict[str, Any]] = {
 log = structlog.get_logger()
 
 
-def bind(address: Address, *, shared: bool = False) -> socket.socket:
+def bind(address: Address, *, shared: bool = False, reserve: bool = False) -> socket.socket:
     """
-    Return a socket that listens at *address*; *shared* lets another process of the same user do so, too, on Linux.
+    Return a socket that listens at *address*, or with *reserve* has it and lets nobody in.
 
-    Raises:
-        ConfigurationError: The address cannot be listened on.
-    """
-    bound = reserve(address, shared=shared and address.port != 0)
-    bound.listen(_BACKLOG)
-    return bound
-
-
-def reserve(address: Address, *, shared: bool = True) -> socket.socket:
-    """
-    Return a socket that has *address* and lets nobody in; *shared* lets others of the same user listen there, on Linux.
+    *shared* lets another process of the same user listen there, too, on Linux.
 
     Raises:
         ConfigurationError: The address cannot be listened on.
@@ -65,13 +55,15 @@ def reserve(address: Address, *, shared: bool = True) -> socket.socket:
     bound = socket.socket(socket.AF_INET6 if ":" in address.host else socket.AF_INET)
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if shared and hasattr(socket, "SO_REUSEPORT"):
+        if shared and hasattr(socket, "SO_REUSEPORT") and (reserve or address.port != 0):
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if bound.family == socket.AF_INET6:
             bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # 0.0.0.0 is another address
         for buffer in (socket.SO_RCVBUF, socket.SO_SNDBUF):
             bound.setsockopt(socket.SOL_SOCKET, buffer, _BUFFER)  # inherited by each connection
         bound.bind((address.host, address.port))
+        if not reserve:
+            bound.listen(_BACKLOG)
     except OSError as error:
         bound.close()
         reason = os.strerror(error.errno) if error.errno and error.errno > 0 else "it cannot be resolved"

@@ -116,3 +116,16 @@ async def test_what_keeps_all_of_them_from_beginning_is_said_once(tmp_path):
         )
         assert code == 2
         assert said.count("QUDAO_CALLBACK_AES_KEY") == 1
+
+
+async def test_none_stays_that_is_just_beginning(tmp_path):
+    """Told to stop while they begin, all of them end, and the command with 0."""
+    simulator = Simulator(SimulatorConfig.quiet())
+    async with run_simulator(simulator) as server:
+        env = settings(simulator, server.url, tmp_path)
+        for pause in (0.0, 0.05, 0.4):
+            async with qudao("ingress", "--processes", "3", folder=tmp_path, env=env) as ingress:
+                await ingress.logged("admin.listening")
+                await asyncio.sleep(pause)
+                async with asyncio.timeout(20):
+                    assert await ingress.stop() == 0
