@@ -15,10 +15,10 @@ import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import orjson
 import uvloop
 
@@ -26,9 +26,9 @@ from shared.amqp.connection import AmqpConnection, channel_for_now
 from shared.domain.events import Lane
 from shared.queue.rabbitmq.topology import Topology
 from tests.benchmarks.load import Outcome, rendered, send_all
-from tests.benchmarks.rig import broker_from, cpu_of, medians, own_prefix, percentiles, print_result, script_env
+from tests.benchmarks.rig import broker_from, cpu_of, in_turn, own_prefix, percentiles, print_result, script_env
 from tests.callback_vectors import OWN
-from tests.e2e.processes import QUDAO, run_to_end
+from tests.e2e.processes import QUDAO, ready, run_to_end
 from tests.rabbitmq.brokers import free_ports
 from tests.rigs.ingress import added
 
@@ -78,16 +78,6 @@ async def _process(*command: str | Path, folder: Path, env: dict[str, str], port
         if process.returncode is None:
             process.terminate()
         await process.wait()
-
-
-async def _ready(url: str) -> None:
-    """Wait until all of an ingress's processes are ready."""
-    async with aiohttp.ClientSession() as session, asyncio.timeout(STARTED_WITHIN):
-        while True:
-            async with session.get(url) as answer:
-                if answer.status == 200:
-                    return
-            await asyncio.sleep(0.1)
 
 
 async def _queued(url: str, *queues: str) -> int:
@@ -143,7 +133,7 @@ async def ingress(url: str, folder: Path, *, processes: int = 1) -> AsyncIterato
     lanes = [Topology(prefix=prefix).lane(lane) for lane in (Lane.LIVE, Lane.BULK)]
     async with _process(QUDAO, *command, folder=folder, env=env, port=port) as pid:
         if processes > 1:
-            await _ready(f"http://127.0.0.1:{admin}/readyz")
+            await ready(f"http://127.0.0.1:{admin}")
         yield Running(port, pid, (lambda: _queued(url, *lanes)) if url else stored)
 
 
@@ -184,12 +174,7 @@ async def measure(name: str, url: str, events: int) -> dict[str, float]:
 
 async def compare(url: str, names: list[str], events: int, rounds: int) -> dict[str, Any]:
     """Run all in turn, round by round; return the medians, and how each stands against the first."""
-    found: dict[str, list[dict[str, float]]] = {name: [] for name in names}
-    for number in range(rounds):
-        for name in names:
-            found[name].append(await measure(name, url, events))
-            print(f"accept, round {number + 1}: {name}: {found[name][-1]}", file=sys.stderr, flush=True)
-    middle = medians(found)
+    middle = await in_turn("accept", rounds, {name: partial(measure, name, url, events) for name in names})
     first = middle[names[0]]
     return {
         name: row

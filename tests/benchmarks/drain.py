@@ -4,13 +4,12 @@ How much faster do more workers drain a backlog, when the cores are there and th
     python -m tests.benchmarks.drain [--workers 1,2,4,8] [--share 0.1] [--rounds 3]
 
 Each worker is held to a share of a core by a control group of its own (Linux, as root): so one machine has "cores" to
-spare for the broker, the database and WeCom beside them. Customers scan much faster
-than that, so that their events wait.
+spare for the broker, the database and WeCom beside them. Customers scan much faster than
+that, so that their events wait.
 """
 
 import argparse
 import asyncio
-import sys
 import tempfile
 import time
 from contextlib import AsyncExitStack
@@ -22,10 +21,12 @@ from simulator import Simulator, SimulatorConfig, run_simulator
 from tests.benchmarks.rig import (
     LIFTED,
     UNLIMITED,
+    Way,
+    against_first,
     broker_from,
     confined,
     cpu_of,
-    medians,
+    in_turn,
     own_prefix,
     print_result,
 )
@@ -55,12 +56,12 @@ async def measure(env_more: dict[str, str], workers: int, share: float) -> dict[
                 await worker.logged("lane.opened", lane="live")
                 stack.enter_context(confined(worker.process.pid, share))
             begun, used = time.monotonic(), sum(cpu_of(worker.process.pid) for worker in running)
-            relations = [await simulator.scan(state="qd_expo26") for _ in range(events)]
+            for _ in range(events):
+                await simulator.scan(state="qd_expo26")
             scanned = time.monotonic() - begun
             await marked(simulator, events)
             took = time.monotonic() - begun
             used = sum(cpu_of(worker.process.pid) for worker in running) - used
-            assert len(relations) == events
             for worker in running:
                 await worker.stop()
     return {
@@ -73,20 +74,21 @@ async def measure(env_more: dict[str, str], workers: int, share: float) -> dict[
 
 async def compare(url: str, state: str, counts: list[int], share: float, rounds: int) -> dict[str, Any]:
     """Run all in turn, and say how each stands against the first."""
-    found: dict[str, list[dict[str, float]]] = {str(workers): [] for workers in counts}
     runs = count()
-    for number in range(rounds):
-        for workers in counts:
-            more = {
+
+    def way(workers: int) -> Way:
+        return lambda: measure(
+            {
                 "QUDAO_QUEUE_URL": url,
                 "QUDAO_QUEUE_PREFIX": f"{own_prefix()}.{next(runs)}",
                 "QUDAO_STATE_URL": state,
-            }
-            found[str(workers)].append(await measure(more, workers, share))
-            print(f"drain, round {number + 1}: {workers}: {found[str(workers)][-1]}", file=sys.stderr, flush=True)
-    middle = medians(found)
-    first = middle[str(counts[0])]["per_second"]
-    return {name: row | {"rate_ratio": round(row["per_second"] / first, 2)} for name, row in middle.items()}
+            },
+            workers,
+            share,
+        )
+
+    ways = {str(workers): way(workers) for workers in counts}
+    return against_first(await in_turn("drain", rounds, ways), "per_second", "rate_ratio")
 
 
 def main() -> None:

@@ -10,15 +10,13 @@ days old.
 
 import argparse
 import asyncio
-import sys
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 import asyncpg
 
 from simulator import Simulator, SimulatorConfig
-from tests.benchmarks.rig import broker_from, medians, own_prefix, print_result
+from tests.benchmarks.rig import Way, against_first, broker_from, in_turn, own_prefix, print_result
 from tests.benchmarks.work import measure
 from tests.e2e.processes import QUDAO
 from tests.postgres.servers import Server, running_server
@@ -47,27 +45,30 @@ async def filled(server: Server, rows: int) -> None:
 
 async def compare(url: str, given: argparse.Namespace) -> dict[str, Any]:
     """Measure few and many in turn; return the medians, and how many stands against few."""
-    found: dict[str, list[dict[str, float]]] = {}
     runs = count()
     with running_server() as server, running_server() as full:
 
-        async def one(name: str, events: int, state: str, channels: int = 1) -> None:
-            prefix = f"{own_prefix()}.{next(runs)}"
-            more = {"QUDAO_QUEUE_URL": url, "QUDAO_QUEUE_PREFIX": prefix, "QUDAO_STATE_URL": state}
-            found.setdefault(name, []).append(await measure(Path(QUDAO), events, more, channels=channels))
-            print(f"growth: {name}: {found[name][-1]}", file=sys.stderr, flush=True)
+        def way(events: int, state: Server, channels: int = 1) -> Way:
+            return lambda: measure(
+                QUDAO,
+                events,
+                {
+                    "QUDAO_QUEUE_URL": url,
+                    "QUDAO_QUEUE_PREFIX": f"{own_prefix()}.{next(runs)}",
+                    "QUDAO_STATE_URL": state.url,
+                },
+                channels=channels,
+            )
 
-        await one("warm", 100, full.url)
+        await way(100, full)()  # which makes the tables
         await filled(full, given.most_rows)
-        del found["warm"]
-        for _ in range(given.rounds):
-            await one("little", given.events, server.url)
-            await one(f"{given.most_channels} channels and members", given.events, server.url, given.most_channels)
-            await one(f"{given.most_rows} rows in the journal", given.events, full.url)
-            await one(f"{given.events * 10} events wait", given.events * 10, server.url)
-    middle = medians(found)
-    first = middle["little"]["cpu_us_per_event"]
-    return {name: row | {"cpu_ratio": round(row["cpu_us_per_event"] / first, 2)} for name, row in middle.items()}
+        ways = {
+            "little": way(given.events, server),
+            f"{given.most_channels} channels and members": way(given.events, server, given.most_channels),
+            f"{given.most_rows} rows in the journal": way(given.events, full),
+            f"{given.events * 10} events wait": way(given.events * 10, server),
+        }
+        return against_first(await in_turn("growth", given.rounds, ways), "cpu_us_per_event", "cpu_ratio")
 
 
 def main() -> None:

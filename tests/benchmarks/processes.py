@@ -8,9 +8,9 @@ spare for the broker and the load beside them. In turn, round by round.
 """
 
 import argparse
-import sys
 import tempfile
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,8 @@ import uvloop
 
 from tests.benchmarks.accept import CONNECTIONS, WARM, ingress
 from tests.benchmarks.load import rendered, send_all
-from tests.benchmarks.rig import broker_from, confined, cpu_of, medians, print_result
+from tests.benchmarks.rig import against_first, broker_from, confined, cpu_of, in_turn, print_result
+from tests.e2e.processes import children
 from tests.rigs.ingress import added
 
 
@@ -30,9 +31,8 @@ async def measure(url: str, processes: int, share: float, events: int) -> dict[s
     with tempfile.TemporaryDirectory() as folder, ExitStack() as groups:
         async with ingress(url, Path(folder), processes=processes) as receiver:
             await send_all(receiver.port, warm, CONNECTIONS)
-            children = Path(f"/proc/{receiver.pid}/task/{receiver.pid}/children").read_text(encoding="utf-8").split()
-            for pid in children or [str(receiver.pid)]:
-                groups.enter_context(confined(int(pid), share))
+            for pid in children(receiver.pid) or [receiver.pid]:
+                groups.enter_context(confined(pid, share))
             used = cpu_of(receiver.pid)
             outcome = await send_all(receiver.port, requests, CONNECTIONS)
             used = cpu_of(receiver.pid) - used
@@ -48,14 +48,8 @@ async def measure(url: str, processes: int, share: float, events: int) -> dict[s
 
 async def compare(url: str, counts: list[int], share: float, rounds: int) -> dict[str, Any]:
     """Run all in turn, and say how each stands against the first."""
-    found: dict[str, list[dict[str, float]]] = {str(count): [] for count in counts}
-    for number in range(rounds):
-        for count in counts:
-            found[str(count)].append(await measure(url, count, share, 3000 * count))
-            print(f"processes, round {number + 1}: {count}: {found[str(count)][-1]}", file=sys.stderr, flush=True)
-    middle = medians(found)
-    first = middle[str(counts[0])]["per_second"]
-    return {name: row | {"rate_ratio": round(row["per_second"] / first, 2)} for name, row in middle.items()}
+    ways = {str(count): partial(measure, url, count, share, 3000 * count) for count in counts}
+    return against_first(await in_turn("processes", rounds, ways), "per_second", "rate_ratio")
 
 
 def main() -> None:

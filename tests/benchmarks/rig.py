@@ -2,8 +2,9 @@
 
 import asyncio
 import os
+import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import cycle
 from pathlib import Path
@@ -19,6 +20,7 @@ from shared.queue.message import message_for
 from shared.queue.rabbitmq.adapter import RabbitQueue
 from simulator import Simulator
 from simulator.corp import Follow
+from tests.e2e.processes import children
 from tests.rabbitmq.brokers import provide, running_url
 
 STATE = "qd_shop"
@@ -28,6 +30,13 @@ UNLIMITED = {"corp_per_minute": 10**9, "corp_per_hour": 10**9, "in_flight": 10**
 
 LIFTED = {"QUDAO_QUOTA_PER_MINUTE": str(10**8), "QUDAO_QUOTA_PER_HOUR": str(10**8)}
 """And a Qudao that waits for none."""
+
+_GROUPS = Path("/sys/fs/cgroup")
+_PERIOD = 10_000
+"""Microseconds in which a share of a core is counted."""
+
+Way = Callable[[], Awaitable[dict[str, float]]]
+"""Measures once, and returns its figures."""
 
 
 @contextmanager
@@ -96,8 +105,20 @@ def script_env(url: str, queue: str, **more: str) -> dict[str, str]:
     return {"PATH": os.environ["PATH"], "PYTHONPATH": root, "QUEUE_URL": url, "QUEUE": queue, **more}
 
 
-_GROUPS = Path("/sys/fs/cgroup")
-_PERIOD = 10_000
+async def in_turn(benchmark: str, rounds: int, ways: Mapping[str, Way]) -> dict[str, dict[str, float]]:
+    """Measure all *ways* in turn, round by round, and say so on the way; return the medians of each."""
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in ways}
+    for number in range(rounds):
+        for name, way in ways.items():
+            found[name].append(await way())
+            print(f"{benchmark}, round {number + 1}: {name}: {found[name][-1]}", file=sys.stderr, flush=True)
+    return medians(found)
+
+
+def against_first(figures: Mapping[str, Mapping[str, float]], key: str, ratio: str) -> dict[str, dict[str, float]]:
+    """Return *figures* with how each *key* stands against the first one's, as *ratio*."""
+    first = next(iter(figures.values()))[key]
+    return {name: {**row, ratio: round(row[key] / first, 2)} for name, row in figures.items()}
 
 
 def medians(found: Mapping[str, Sequence[Mapping[str, float]]]) -> dict[str, dict[str, float]]:
@@ -107,10 +128,8 @@ def medians(found: Mapping[str, Sequence[Mapping[str, float]]]) -> dict[str, dic
 
 def cpu_of(pid: int) -> float:
     """Return the CPU seconds that process *pid* and its children have used."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="utf-8").split()
-    fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-    ticks = int(fields[11]) + int(fields[12])
-    return ticks / os.sysconf("SC_CLK_TCK") + sum(cpu_of(int(child)) for child in children)
+    clock = ~pid << 3 | 2  # as clock_getcpuclockid(3) makes it; /proc counts in hundredths of a second
+    return time.clock_gettime(clock) + sum(cpu_of(child) for child in children(pid))
 
 
 @contextmanager

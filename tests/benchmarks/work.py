@@ -17,6 +17,8 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable, Collection
 from contextlib import ExitStack
+from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -26,7 +28,19 @@ import aiohttp
 import orjson
 
 from simulator import Simulator, SimulatorConfig, run_simulator
-from tests.benchmarks.rig import LIFTED, UNLIMITED, broker_from, cpu_of, medians, own_prefix, print_result, script_env
+from tests.benchmarks.rig import (
+    LIFTED,
+    UNLIMITED,
+    Way,
+    against_first,
+    broker_from,
+    cpu_of,
+    in_turn,
+    medians,
+    own_prefix,
+    print_result,
+    script_env,
+)
 from tests.e2e import processes
 from tests.e2e.processes import qudao, receives, settings
 from tests.postgres.servers import running_server
@@ -160,24 +174,19 @@ async def compare(
     url: str, state: str, events: int, rounds: int, *, markers: Collection[str] = MARKERS.keys()
 ) -> dict[str, Any]:
     """Measure *markers* and Qudao in turn; return the medians, and how each stands against the first of them."""
-    found: dict[str, list[dict[str, float]]] = {}
-    for number in range(rounds):
-        over_rabbitmq = {
+    runs = count()
+
+    def over_rabbitmq() -> dict[str, str]:
+        return {
             "QUDAO_QUEUE_URL": url,
-            "QUDAO_QUEUE_PREFIX": f"{own_prefix()}.work{number}",
+            "QUDAO_QUEUE_PREFIX": f"{own_prefix()}.work{next(runs)}",
             "QUDAO_STATE_URL": state,
         }
-        ways: dict[str, Callable[[], Awaitable[dict[str, float]]]] = {
-            name: lambda name=name: measure_marker(name, url, events) for name in markers
-        }
-        ways["qudao"] = lambda: measure(processes.QUDAO, events, over_rabbitmq)  # noqa: B023 - used at once
-        ways["qudao embedded"] = lambda: measure(processes.QUDAO, events, {}, embedded=True)
-        for name, way in ways.items():
-            found.setdefault(name, []).append(await way())
-            print(f"work, round {number + 1}: {name}: {found[name][-1]}", file=sys.stderr, flush=True)
-    middle = medians(found)
-    first = next(iter(middle.values()))["cpu_us_per_event"]
-    return {name: row | {"cpu_ratio": round(row["cpu_us_per_event"] / first, 2)} for name, row in middle.items()}
+
+    ways: dict[str, Way] = {name: partial(measure_marker, name, url, events) for name in markers}
+    ways["qudao"] = lambda: measure(processes.QUDAO, events, over_rabbitmq())
+    ways["qudao embedded"] = lambda: measure(processes.QUDAO, events, {}, embedded=True)
+    return against_first(await in_turn("work", rounds, ways), "cpu_us_per_event", "cpu_ratio")
 
 
 async def rounds(given: argparse.Namespace, url: str, state: str) -> dict[str, Any]:

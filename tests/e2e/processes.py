@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import orjson
 
 from simulator import Simulator
@@ -71,6 +72,21 @@ class Process:
         """Send SIGTERM and return the exit code."""
         self.process.send_signal(signal.SIGTERM)
         return await self.process.wait()
+
+
+def children(pid: int) -> list[int]:
+    """Return the processes that *pid* began, as Linux knows them."""
+    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="utf-8").split()]
+
+
+async def ready(admin: str) -> None:
+    """Wait until the service whose operators are served at *admin* is ready."""
+    async with aiohttp.ClientSession() as session, asyncio.timeout(30):
+        while True:
+            async with session.get(f"{admin}/readyz") as answer:
+                if answer.status == 200:
+                    return
+            await asyncio.sleep(0.05)
 
 
 @asynccontextmanager

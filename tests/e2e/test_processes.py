@@ -5,20 +5,14 @@ import os
 import signal
 import sys
 from contextlib import suppress
-from pathlib import Path
 
 import aiohttp
 import pytest
 
 from simulator import Simulator, SimulatorConfig, run_simulator
-from tests.e2e.processes import qudao, receives, run_to_end, settings, until
+from tests.e2e.processes import children, qudao, ready, receives, run_to_end, settings, until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the kernel does not share connections out")
-
-
-def children(pid: int) -> list[int]:
-    """Return the processes that *pid* began."""
-    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def running(pid: int) -> bool:
@@ -28,22 +22,15 @@ def running(pid: int) -> bool:
     return False
 
 
-async def page(address: str, path: str) -> tuple[int, str]:
-    async with aiohttp.ClientSession() as session, session.get(address + path) as answer:
-        return answer.status, await answer.text()
+async def metrics(address: str) -> str:
+    async with aiohttp.ClientSession() as session, session.get(f"{address}/metrics") as answer:
+        return await answer.text()
 
 
-async def ready(address: str) -> None:
-    """Wait until all are ready."""
-    async with asyncio.timeout(30):
-        while (await page(address, "/readyz"))[0] != 200:
-            await asyncio.sleep(0.05)
-
-
-def accepted(metrics: str) -> dict[str, float]:
+def accepted(page: str) -> dict[str, float]:
     """Return how many callbacks each process accepted."""
     found: dict[str, float] = {}
-    for line in metrics.splitlines():
+    for line in page.splitlines():
         if line.startswith("qudao_callbacks_accepted_total{"):
             process = line.split('process="')[1].split('"')[0]
             found[process] = found.get(process, 0) + float(line.rsplit(" ", 1)[1])
@@ -67,7 +54,7 @@ async def test_they_share_the_work_and_outlive_each_other(tmp_path, broker, pref
             for _ in range(60):
                 await simulator.scan(state="qd_shop")
             await simulator.settled()
-            counts = accepted((await page(address, "/metrics"))[1])
+            counts = accepted(await metrics(address))
             assert counts.keys() == {"1", "2"}
             assert sum(counts.values()) == 60
             killed, other = children(ingress.process.pid)
