@@ -25,6 +25,7 @@ from shared.domain.addresses import Address
 from shared.domain.errors import ConfigurationError, QueueUnavailable
 from shared.logs import configure_logging
 from shared.settings import Need, Settings, load_settings
+from shared.tasks import wait_at_most
 from shared.web.admin import admin_listening
 from shared.web.connections import allow_files
 from shared.web.doors import Shortage
@@ -189,9 +190,7 @@ class _Waiting:
         if str(error) != self._problem:
             self._problem = str(error)
             log.warning("state.unavailable", reason=self._problem)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(AGAIN_SECONDS):
-                await self._stop.wait()
+        await wait_at_most(self._stop, AGAIN_SECONDS)
         if self._stop.is_set():
             raise _StoppedEarly
 

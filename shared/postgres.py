@@ -10,14 +10,14 @@ whoever works waits until it is mended.
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final, Self
 
 import asyncpg
 import structlog
 
 from shared.domain.errors import ConfigurationError, QueueUnavailable
-from shared.tasks import beside
+from shared.tasks import beside, wait_at_most
 
 log = structlog.get_logger()
 
@@ -236,9 +236,7 @@ class Postgres:
             self._tell("")
             self.heard.set()
             while not self._line_lost.is_set():
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(LISTENER_SECONDS):
-                        await self._line_lost.wait()
+                await wait_at_most(self._line_lost, LISTENER_SECONDS)
                 await connection.execute("SELECT 1")
         finally:
             connection.terminate()

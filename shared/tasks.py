@@ -1,8 +1,8 @@
-"""Tasks that run beside others."""
+"""Tasks that run beside others, and waits that end."""
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 
@@ -17,3 +17,10 @@ async def beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
     finally:
         task.cancel()
         await group.__aexit__(None, None, None)
+
+
+async def wait_at_most(event: asyncio.Event, seconds: float | None) -> None:
+    """Return once *event* is set, after *seconds* at the latest; None waits for ever."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()

@@ -15,7 +15,6 @@ succeeds, the queue says that the delivery is lost to us, or the grace is over a
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from contextlib import suppress
 from dataclasses import replace
 from typing import Final, assert_never
 
@@ -29,6 +28,7 @@ from shared.queue.message import Failure, decode, message_for
 from shared.queue.port import LOOK_SECONDS, Consumer, Delivery, EventQueue
 from shared.quota.port import SETTLE_SECONDS
 from shared.state.journal import JournalEntry
+from shared.tasks import wait_at_most
 from workers.delivery_log import DeliveryLog
 from workers.entries import entry_for
 from workers.outcome import Outcome
@@ -255,9 +255,7 @@ async def _insist(
             told(error)
             pause = PATIENT.pause(error, failures)
         failures += 1
-        with suppress(TimeoutError):
-            async with asyncio.timeout(pause):
-                await over.wait()
+        await wait_at_most(over, pause)
         if over.is_set():
             return None
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-from contextlib import suppress
 from datetime import tzinfo
 from pathlib import Path
 from typing import Final
@@ -14,6 +13,7 @@ from shared.domain.channels.file import load_channels
 from shared.domain.channels.media import HEAD_BYTES, LocalFile, MediaType, refusal
 from shared.domain.channels.model import Channels
 from shared.domain.errors import ConfigurationError
+from shared.tasks import wait_at_most
 
 log = structlog.get_logger()
 
@@ -136,9 +136,7 @@ class LiveChannels:
         """
         before = self._read_at
         while True:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(LOOK_SECONDS):
-                    await self._changed.wait()
+            await wait_at_most(self._changed, LOOK_SECONDS)
             now = {path: _stamp(path) for path in self._read_at}
             changed = now[self._path] != self._read_at[self._path]
             if changed or self._changed.is_set() or (now != self._read_at and now == before):

@@ -14,7 +14,7 @@ import structlog
 from cli.failures import FAILED, MISCONFIGURED
 from shared.domain.addresses import Address
 from shared.domain.errors import ConfigurationError, QueueUnavailable
-from shared.tasks import beside
+from shared.tasks import beside, wait_at_most
 from shared.web.listener import bind
 
 AGAIN_SECONDS: Final = 1.0
@@ -72,9 +72,7 @@ class Processes:
                 raise ConfigurationError([f"process {number} cannot begin; what is wrong stands above"])
             first = False
             log.error("ingress.ended", number=number, code=code, again_in=AGAIN_SECONDS)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(AGAIN_SECONDS):
-                    await self._stop.wait()
+            await wait_at_most(self._stop, AGAIN_SECONDS)
 
     async def _once(self, number: int, listen: Address) -> int:
         """Run the process *number* to its end and return its exit code."""

@@ -24,7 +24,7 @@ from yarl import URL
 from shared.amqp.rights import Right, refusal
 from shared.amqp.urls import hosts_in
 from shared.domain.errors import ConfigurationError, QudaoError, QueueUnavailable
-from shared.tasks import beside
+from shared.tasks import beside, wait_at_most
 
 log = structlog.get_logger()
 
@@ -177,9 +177,7 @@ class AmqpConnection:
         self._connection = connection
         while not lost.is_set():
             self._report(QueueUnavailable(BLOCKED) if await _is_blocked(connection) else None)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(0.1):
-                    await lost.wait()
+            await wait_at_most(lost, 0.1)
 
     def _report(self, problem: QudaoError | None, *, final: bool = True) -> None:
         if str(problem) != str(self.problem):

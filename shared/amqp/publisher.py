@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from typing import Final, Self
 
 import structlog
@@ -12,7 +12,7 @@ from aiormq import Channel
 from shared.amqp.batches import Batches
 from shared.amqp.connection import AmqpConnection, close_channel, pause, said, translated
 from shared.domain.errors import QueueUnavailable
-from shared.tasks import beside
+from shared.tasks import beside, wait_at_most
 
 log = structlog.get_logger()
 
@@ -117,9 +117,7 @@ class Publisher:
         """Return what to publish with; wait a moment for a new channel, but not for a broker that is away."""
         problem = str(self._connection.problem or self._silent)
         if not problem and self._batches is None:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(REPLACEMENT_SECONDS):
-                    await self._ready.wait()
+            await wait_at_most(self._ready, REPLACEMENT_SECONDS)
         if problem or self._batches is None:
             raise QueueUnavailable(problem or "there is no channel to publish on yet")
         return self._batches

@@ -6,7 +6,7 @@ An exchange is one transaction: it tells which calls ended, asks for all who wai
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, suppress
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from random import uniform
 from typing import Final, Self
@@ -16,6 +16,7 @@ from shared.domain.events import Lane
 from shared.quota.port import Grant, Permit
 from shared.quota.tether import granted
 from shared.quota.turns import Turns
+from shared.tasks import wait_at_most
 
 LOOK_AGAIN: Final = 1.0
 """Longest wait for room without telling the other processes that somebody still waits."""
@@ -158,14 +159,10 @@ class Slots:
         """Reserve whenever somebody waits, settle whenever a call ended, until stopped and settled."""
         pause: float | None = None
         while not self._stopped:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(pause):
-                    await self.turns.changed.wait()
+            await wait_at_most(self.turns.changed, pause)
             self.turns.changed.clear()
             if self._linger and not len(self.turns) and not self._stopped:
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(self._linger):
-                        await self.turns.changed.wait()
+                await wait_at_most(self.turns.changed, self._linger)
                 self.turns.changed.clear()
             try:
                 answer, now = await self._exchange(self._endpoint, self.held, self.turns)

@@ -14,7 +14,6 @@ import asyncio
 import resource
 import sys
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import IPv6Address, ip_address
@@ -23,6 +22,8 @@ from typing import Any, Final, Self, cast
 
 from aiohttp import web
 from aiohttp.http import HttpProcessingError
+
+from shared.tasks import wait_at_most
 
 _TICK: Final = 0.05
 _AT_A_TIME: Final = 50
@@ -155,9 +156,7 @@ class Connections:
 
     async def left_within(self, seconds: float) -> None:
         """Return when nobody is connected any longer, or after *seconds*."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._empty.wait()
+        await wait_at_most(self._empty, seconds)
 
 
 class Connection(web.RequestHandler):

@@ -7,7 +7,7 @@ wait behind that.
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from itertools import cycle
 from typing import Final, Self
 
@@ -27,7 +27,7 @@ from shared.queue.rabbitmq.outbox import Outbox
 from shared.queue.rabbitmq.parking import Parking
 from shared.queue.rabbitmq.topology import Topology
 from shared.queue.rabbitmq.wire import message_of
-from shared.tasks import beside
+from shared.tasks import beside, wait_at_most
 
 log = structlog.get_logger()
 
@@ -214,9 +214,7 @@ class RabbitQueue:
             except QueueUnavailable as error:
                 log.warning("topology.unknown", prefix=self._topology.prefix, reason=str(error))
             await asyncio.sleep(LOOK_AGAIN_SECONDS)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(LOOK_SECONDS):
-                    await self._outbox.crowded.wait()
+            await wait_at_most(self._outbox.crowded, LOOK_SECONDS)
 
     async def _look_around(self) -> None:
         """Look at the lanes and at one more place; have declared again what is missing."""

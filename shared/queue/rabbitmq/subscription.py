@@ -25,6 +25,7 @@ from shared.amqp.connection import (
 )
 from shared.domain.errors import ConfigurationError, QueueUnavailable
 from shared.queue.rabbitmq.outbox import Outbox
+from shared.tasks import wait_at_most
 
 WATCH_SECONDS: Final = 5.0
 """How often a subscription is compared with its queue; one that went silent is noticed at the second look."""
@@ -151,9 +152,7 @@ class Subscription:
         idle_since = -1
         forgotten_since = -1
         while not ended.is_set():
-            with suppress(TimeoutError):
-                async with asyncio.timeout(WATCH_SECONDS):
-                    await ended.wait()
+            await wait_at_most(ended, WATCH_SECONDS)
             with translated(f"consume {self._queue}"):
                 state = await channel.queue_declare(self._queue, passive=True, timeout=CALL_SECONDS)
             due = bool(state.message_count) and self._unsettled < self._limit and not self._stopped
